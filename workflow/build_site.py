@@ -1,0 +1,110 @@
+"""Stage the book's pages with one scale's executed notebooks, build the site, and put it in place in one step."""
+
+import argparse
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from html import escape
+from pathlib import Path
+
+import nbformat
+
+
+def papermill_command(made: dict) -> str:
+    """The command that makes this notebook again, parameters included."""
+    words = ["papermill", made["source"], "out.ipynb"]
+    for name, value in made["overrides"].items():
+        words += ["-y", json.dumps({name: value})]
+    return shlex.join(words)
+
+
+def foot(name: str, made: dict) -> nbformat.NotebookNode:
+    """The small print under an executed notebook: how it was made, how to make it again, and the notebook itself."""
+    versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
+    facts = [
+        f"scale {made['scale']}",
+        f"seed {made['seed']}",
+        f"{made['seconds']} s on {made['device']}, {made['threads']} thread{'s' if made['threads'] > 1 else ''}",
+        f"{versions}, Python {made['python']}",
+        f"commit {made['git']}" if made["git"] else "no commit",
+    ]
+    parameters = ", ".join(f"{key} = {value}" for key, value in made["parameters"].items())
+    return nbformat.v4.new_markdown_cell(
+        f"""```{{raw}} html
+<footer class="provenance">
+<p><strong>How this page was made.</strong> {escape(" · ".join(facts))}</p>
+<details><summary>Parameters</summary><p>{escape(parameters)}</p></details>
+<p><a href="{name}.ipynb" download>Download this notebook</a>, or make it again:</p>
+<pre><code>{escape(papermill_command(made))}</code></pre>
+</footer>
+```"""
+    )
+
+
+def copy_if_changed(source: Path, target: Path) -> None:
+    """Leave an equal file alone, so that Sphinx reads only the pages that changed."""
+    if not target.exists() or target.read_bytes() != source.read_bytes():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def stage_notebook(run: Path, target: Path) -> None:
+    notebook = nbformat.read(run, as_version=4)
+    notebook.cells.append(foot(target.stem, notebook.metadata["selectlib"]))
+    text = nbformat.writes(notebook)
+    if not target.exists() or target.read_text() != text:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+
+def stage(source: Path, runs: list[Path]) -> None:
+    """Make `source` hold the pages, notebooks, benchmark results and the code that pages show, and nothing else."""
+    wanted = {Path(name): source / name for name in ("_config.yml", "_toc.yml")}
+    for path in Path("book").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            wanted[path] = source / path.relative_to("book")
+    for path in Path("benchmarks/results").glob("*"):
+        wanted[path] = source / "benchmarks" / path.name
+    for path in Path("selectlib").rglob("*.py"):  # for pages that show the library's own code
+        wanted[path] = source / "_code" / path
+    notebooks = {run: source / run.parent.name / run.name for run in runs}
+    kept = {*wanted.values(), *notebooks.values()}
+    for path in source.rglob("*"):
+        if path.is_file() and "_build" not in path.relative_to(source).parts and path not in kept:
+            path.unlink()
+    for page, target in wanted.items():
+        copy_if_changed(page, target)
+    for run, target in notebooks.items():
+        stage_notebook(run, target)
+
+
+def build(source: Path, html: Path) -> None:
+    """Run Jupyter Book with warnings as errors; the site that stood before stays until the new one is whole."""
+    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(source), "-W", "--keep-going", "-q"]
+    if subprocess.run(command).returncode:
+        sys.exit("The site could not be built; the messages above name the page and line.")
+    built, old, new = source / "_build/html", html.with_suffix(".old"), html.with_suffix(".new")
+    for leftover in (old, new):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(built, new, ignore=shutil.ignore_patterns(".buildinfo*"))
+    for notebook in source.glob("*/*.ipynb"):
+        shutil.copyfile(notebook, new / notebook.relative_to(source))
+    if html.exists():
+        html.rename(old)
+    new.rename(html)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--build", type=Path, default=Path("_build"), help="folder of everything that is made")
+    arguments.add_argument("--runs", nargs="*", type=Path, default=[])
+    given = arguments.parse_args()
+    stage(given.build / "site", given.runs)
+    build(given.build / "site", given.build / "html")
+
+
+if __name__ == "__main__":
+    main()
