@@ -1,0 +1,193 @@
+"""Sphinx extension: tables of claims with their verdicts, and roles that quote them in prose.
+
+```{scorecard}            all claims, with a filter; `:chapter: kdpp` gives one chapter's table
+{claim}`kdpp/exactness/tv`            the measured value with its interval, linked to the notebook
+{claim}`kdpp/exactness/tv@gpu:value`  at a named scale; parts: value, interval, n, verdict, figure (the paper's)
+{verdicts}`kdpp`                      how many of a chapter's claims are supported, contradicted, ...
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import markup
+from docutils import nodes
+from docutils.parsers.rst import directives
+from ledger import CHAPTERS, SCALES, LedgerError
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+from verdicts import Entry, build_ledger
+
+from selectlib.claims import format_number
+
+PARTS = ("value", "interval", "n", "verdict", "figure")
+_REFERENCE = re.compile(rf"([^@:]+)(?:@({'|'.join(SCALES)}))?(?::({'|'.join(PARTS)}))?")
+
+
+class Scorecard(SphinxDirective):
+    """The table of a chapter's claims, or of all."""
+
+    option_spec: ClassVar = {"chapter": lambda name: directives.choice(name, tuple(CHAPTERS))}
+
+    def run(self) -> list[nodes.Node]:
+        chapter = self.options.get("chapter")
+        entries = [e for e in entries_of(self.env).values() if chapter in (None, e.claim.chapter)]
+        if not entries:
+            return [nodes.paragraph("", "No claims are listed yet.")]
+        self._nodes: list[nodes.Node] = []
+        self._html('<div class="scorecard">' if chapter else '<div class="scorecard" data-filter>')
+        self._html(f'<p class="scorecard-counts">The mechanism: {markup.mechanism_counts(entries)}</p>')
+        if figures := markup.figure_counts(entries):
+            self._html(f'<p class="scorecard-counts">The paper’s figure: {figures}</p>')
+        data = "../" * self.env.docname.count("/") + "_static/scorecard.json"
+        self._html(
+            '<p class="scorecard-small">Measured: value [95 % interval], n samples.'
+            f' All claims of the book <a href="{data}">as data</a> (JSON).</p>'
+        )
+        headings = "".join(f'<th role="columnheader" scope="col">{label}</th>' for label in markup.LABELS)
+        self._html(
+            '<table class="scorecard-table" role="table" aria-label="Claims">'
+            f'<thead role="rowgroup"><tr role="row">{headings}</tr></thead>'
+        )
+        for name in [name for name in CHAPTERS if any(e.claim.chapter == name for e in entries)]:
+            self._html(f'<tbody role="rowgroup" data-chapter="{name}">')
+            if chapter is None:
+                self._html(
+                    '<tr role="row" class="scorecard-chapter"><th role="rowheader" scope="rowgroup" colspan="4">'
+                )
+                self._nodes.append(_page(self.env, f"{name}/index", CHAPTERS[name]))
+                self._html("</th></tr>")
+            for entry in entries:
+                if entry.claim.chapter == name:
+                    self._row(entry)
+            self._html("</tbody>")
+        self._html("</table></div>")
+        return self._nodes
+
+    def _row(self, entry: Entry) -> None:
+        for kind, text in markup.row(entry):
+            if kind == "html":
+                self._html(text)
+            else:  # a node, so that the site's search finds the words
+                self._nodes.append(nodes.paragraph("", text))
+
+    def _html(self, text: str) -> None:
+        self._nodes.append(nodes.raw("", text, format="html"))
+
+
+class ClaimRole(SphinxRole):
+    """A measured value in prose."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        entries = entries_of(self.env)
+        match = _REFERENCE.fullmatch(self.text.strip())
+        if match is None or match[1] not in entries:
+            known = "is not in claims.yml" if match else f"is not <id>[@{'|'.join(SCALES)}][:{'|'.join(PARTS)}]"
+            return self._complain(f"claim role: {self.text!r} {known}")
+        entry, scale, part = entries[match[1]], match[2], match[3] or "interval"
+        if part == "figure":
+            figure = entry.claim.paper.figure if entry.claim.paper else None
+            if figure is None:
+                return self._complain(f"claim role: {self.text!r}: no figure of the paper is known")
+            return [nodes.inline("", figure, classes=["claim-figure"])], []
+        evidence = entry.evidence.get(scale) if scale else entry.headline
+        if part == "verdict":
+            verdict = evidence.mechanism if evidence else "not yet measured"
+            return [nodes.raw("", markup.badge(verdict), format="html")], []
+        if evidence is None:
+            return [nodes.inline("", "not yet measured", classes=["claim-unmeasured"])], []
+        m = evidence.measurement
+        text = {"value": format_number(m.value), "interval": m.estimate, "n": f"{m.n:,}"}[part]
+        if scale is None and evidence.mechanism == "not yet measured":
+            text += f" (at scale {evidence.scale})"
+        chapter, notebook, _ = entry.claim.id.split("/")
+        return [_page(self.env, f"{chapter}/{notebook}", text, classes=["claim-value"])], []
+
+    def _complain(self, text: str) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        message = self.inliner.reporter.warning(text, line=self.lineno)
+        return [nodes.problematic(self.rawtext, self.rawtext, refid=None)], [message]
+
+
+class VerdictsRole(SphinxRole):
+    """Counts of a chapter's verdicts on the mechanism, for a card."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        chapter = self.text.strip()
+        if chapter not in CHAPTERS:
+            message = self.inliner.reporter.warning(f"verdicts role: unknown chapter {chapter!r}", line=self.lineno)
+            return [nodes.problematic(self.rawtext, self.rawtext)], [message]
+        entries = [e for e in entries_of(self.env).values() if e.claim.chapter == chapter]
+        html = markup.mechanism_counts(entries) or "no claims yet"
+        return [nodes.raw("", f'<span class="scorecard-counts">{html}</span>', format="html")], []
+
+
+def entries_of(env: BuildEnvironment) -> dict[str, Entry]:
+    """All entries; the page that asks is read again when they change."""
+    env.scorecard_pages.add(env.docname)
+    return env.scorecard_entries
+
+
+def _page(env: BuildEnvironment, page: str, text: str, classes: list[str] | None = None) -> nodes.Node:
+    """A link to a page of the book, or the bare text when this build does not have the page."""
+    words = nodes.inline("", text, classes=classes or [])
+    if page not in env.found_docs:
+        return words
+    link = addnodes.pending_xref(
+        "", words, refdomain="std", reftype="doc", refexplicit=True, refwarn=True, reftarget=f"/{page}"
+    )
+    link["refdoc"] = env.docname
+    return nodes.inline("", "", link)  # a link wants text around it, and a table cell is none
+
+
+def load(app: Sphinx) -> None:
+    """Reach all verdicts before any page is read."""
+    try:
+        entries = build_ledger(Path(app.srcdir))
+    except LedgerError as error:
+        raise ExtensionError(str(error)) from None
+    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    digest = hashlib.sha256(code + repr(entries).encode()).hexdigest()
+    app.env.scorecard_changed = getattr(app.env, "scorecard_digest", None) != digest
+    app.env.scorecard_digest, app.env.scorecard_entries = digest, entries
+    if not hasattr(app.env, "scorecard_pages"):
+        app.env.scorecard_pages = set()
+
+
+def outdated(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """The pages that quote claims, when any claim, measurement or this code changed."""
+    return sorted(env.scorecard_pages - removed) if env.scorecard_changed else []
+
+
+def purge(app: Sphinx, env: BuildEnvironment, page: str) -> None:
+    env.scorecard_pages.discard(page)
+
+
+def merge(app: Sphinx, env: BuildEnvironment, pages: set[str], other: BuildEnvironment) -> None:
+    """Take over what a parallel reader noted of its pages."""
+    env.scorecard_pages |= other.scorecard_pages & set(pages)
+
+
+def write_json(app: Sphinx, error: Exception | None) -> None:
+    """All entries as data, beside the site's other static files."""
+    if error is None and app.builder.format == "html":
+        rows = [entry.as_json() for entry in app.env.scorecard_entries.values()]
+        path = Path(app.outdir) / "_static" / "scorecard.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_directive("scorecard", Scorecard)
+    app.add_role("claim", ClaimRole())
+    app.add_role("verdicts", VerdictsRole())
+    app.connect("builder-inited", load)
+    app.connect("env-get-outdated", outdated)
+    app.connect("env-purge-doc", purge)
+    app.connect("env-merge-info", merge)
+    app.connect("build-finished", write_json)
+    return {"version": "1", "env_version": 1, "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,57 @@
+// The filter of the full scorecard. Without this script the page is the plain table of all claims.
+
+const QUESTIONS = [
+  ["chapter", "Paper"],
+  ["mechanism", "Mechanism verdict"],
+  ["figure", "Figure"],
+];
+
+function addFilter(scorecard) {
+  const rows = [...scorecard.querySelectorAll("tbody tr[data-mechanism]")];
+  const groups = [...scorecard.querySelectorAll("tbody")];
+  const form = document.createElement("form");
+  form.className = "scorecard-filter";
+  form.setAttribute("aria-label", "Choose which claims are shown");
+
+  const chapterName = (value) =>
+    scorecard.querySelector(`tbody[data-chapter="${value}"] .scorecard-chapter`).textContent.trim();
+  const selects = QUESTIONS.map(([key, title]) => {
+    const label = document.createElement("label");
+    const select = document.createElement("select");
+    select.name = key;
+    select.add(new Option("all", ""));
+    for (const value of new Set(rows.map((row) => row.dataset[key]))) {
+      select.add(new Option(key === "chapter" ? chapterName(value) : value, value));
+    }
+    label.append(title, select);
+    form.append(label);
+    return select;
+  });
+
+  const reset = document.createElement("button");
+  reset.type = "reset";
+  reset.textContent = "Show all";
+  const status = document.createElement("output");
+  form.append(reset, status);
+
+  const apply = () => {
+    let shown = 0;
+    for (const row of rows) {
+      row.hidden = selects.some((select) => select.value && row.dataset[select.name] !== select.value);
+      shown += !row.hidden;
+    }
+    for (const group of groups) {
+      group.hidden = !group.querySelector("tr[data-mechanism]:not([hidden])");
+    }
+    status.textContent = `${shown} of ${rows.length} claims`;
+  };
+  form.addEventListener("change", apply);
+  form.addEventListener("reset", () => setTimeout(apply)); // the selects change after the event
+  form.addEventListener("submit", (event) => event.preventDefault());
+  scorecard.querySelector("table").before(form);
+  apply();
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll(".scorecard[data-filter]").forEach(addFilter);
+});
