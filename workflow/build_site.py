@@ -82,7 +82,8 @@ def stage(source: Path, runs: list[Path]) -> None:
 
 def build(source: Path, html: Path) -> None:
     """Run Jupyter Book with warnings as errors; the site that stood before stays until the new one is whole."""
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(source), "-W", "--keep-going", "-q"]
+    jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
+    command = [jupyter_book, "build", str(source), "-W", "--keep-going", "-q"]
     if subprocess.run(command).returncode:
         sys.exit("The site could not be built; the messages above name the page and line.")
     built, old, new = source / "_build/html", html.with_suffix(".old"), html.with_suffix(".new")
