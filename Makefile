@@ -41,8 +41,8 @@ serve: ## serve the built site at http://localhost:PORT
 
 bench: ## every benchmark beside its peers, in an environment of its own
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
-	$(call install,.venv-bench,bench)
-	for script in benchmarks/*.py; do .venv-bench/bin/python $$script --device cpu; done
+	$(call install,.venv-bench,bench$(comma)book)
+	for script in benchmarks/[!_]*.py; do .venv-bench/bin/python $$script --device cpu; done
 
 clean: ## remove what was built; the environment stays
 	rm -rf _build .snakemake

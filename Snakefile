@@ -29,7 +29,7 @@ ROOMS = {
     "lion": ["programs", "optim"],
 }
 ROOMS["tournament"] = [room for rooms in ROOMS.values() for room in rooms]
-SHARED = ["kernels", "data", "nets"]
+SHARED = ["kernels", "data", "nets", "stats"]
 
 SCRIPTS = Path(workflow.basedir) / "workflow"
 RUN = f"{sys.executable} {SCRIPTS}"
@@ -43,12 +43,13 @@ def parameter_file(notebook, scale):
 
 
 def code(wildcards):
-    """The library's files that a notebook depends on."""
+    """The library's files that a notebook depends on, and the recorded results of its chapter's benchmark."""
     if wildcards.chapter not in ROOMS:
         raise WorkflowError(f"notebooks/{wildcards.chapter}: name its rooms of selectlib in ROOMS in the Snakefile")
     folders = [Path("selectlib", room) for room in ROOMS[wildcards.chapter] + SHARED]
     modules = [path for folder in folders for path in folder.rglob("*.py")]
-    return sorted(map(str, [*modules, *Path("selectlib").glob("*.py"), *Path("selectlib").glob("*.mplstyle")]))
+    modules += [*Path("selectlib").glob("*.py"), *Path("selectlib").glob("*.mplstyle")]
+    return sorted(map(str, [*modules, *Path("benchmarks/results").glob(f"{wildcards.chapter}-*.json")]))
 
 
 def cores_of(wildcards):

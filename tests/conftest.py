@@ -4,6 +4,7 @@ import importlib.util
 
 import torch
 
+
 def pytest_collection_modifyitems(config, items):
     """Deselect, and say so in the summary line, what this machine cannot run."""
     missing = {mark for mark, there in {"cuda": torch.cuda.is_available(), "peer": has_peer()}.items() if not there}

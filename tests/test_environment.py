@@ -1,5 +1,6 @@
 """pyproject.toml, constraints.txt, environment.yml and the Makefile say the same about the environment."""
 
+import itertools
 import re
 import tomllib
 from importlib.metadata import distribution
@@ -27,7 +28,8 @@ def test_every_dependency_is_pinned_within_its_range(line):
 
 
 def test_no_dependency_is_named_twice():
-    named = [canonicalize_name(Requirement(line).name) for line in [*PROJECT["dependencies"], *sum(EXTRAS.values(), [])]]
+    lines = [*PROJECT["dependencies"], *itertools.chain.from_iterable(EXTRAS.values())]
+    named = [canonicalize_name(Requirement(line).name) for line in lines]
     assert len(named) == len(set(named))
 
 

@@ -1,0 +1,165 @@
+"""The recorded benchmarks: what notebooks read from them, and the tables that people read. No peer is needed."""
+
+import importlib.util
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+ROOT = Path(__file__).parents[1]
+RESULTS = sorted((ROOT / "benchmarks/results").glob("*.json"))
+NEEDED = {
+    "vfx_over_alpha_seconds",
+    "vfx_over_direct_seconds",
+    "vfx_over_direct_next_seconds",
+    "dppy_alpha_over_direct_seconds",
+    "dppy_spectral_over_ours_seconds",
+    "k_fifty_seconds",
+    "vfx_first_time_slope_n",
+    "dppy_ill_posed_failures",
+    "dppy_size_refusals",
+}
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+harness, record = load("_harness"), load("_record")
+
+
+@pytest.fixture(params=RESULTS, ids=lambda path: path.stem)
+def results(request) -> dict:
+    return json.loads(request.param.read_text())
+
+
+def timed_rows(results: dict):
+    for case in results["cases"].values():
+        for part in case["parts"]:
+            yield from ((part, row) for row in part["rows"].values() if "seconds" in row)
+
+
+def test_kdpp_is_recorded_on_cpu():
+    assert "kdpp-cpu" in [path.stem for path in RESULTS]
+
+
+def test_table_is_made_from_the_results(results):
+    path = ROOT / f"benchmarks/results/{results['benchmark']}-{results['device']}.md"
+    assert path.read_text() == record.markdown(results)
+
+
+def test_recorded_run_is_whole_and_was_right(results):
+    assert not results["quick"]
+    assert all(law["p"] >= 1e-4 and law["n"] >= 1_000 for law in results["correctness"].values())
+
+
+def test_measurements_are_claims_of_the_book(results):
+    assert {f"kdpp/few_looks/{name}" for name in NEEDED} == set(results["measurements"])
+    listed = {row["id"] for row in yaml.safe_load((ROOT / "book/claims.yml").read_text())}
+    assert set(results["measurements"]) <= listed
+    for value in results["measurements"].values():
+        assert np.isfinite(list(value.values())).all()
+        assert value["low"] <= value["value"] <= value["high"]
+        assert value["n"] >= 1
+
+
+def test_ratios_follow_from_the_repeats(results):
+    compared = 0
+    for part, row in timed_rows(results):
+        for name, over in row.get("over", {}).items():
+            ours = part["rows"][name]["seconds"]
+            assert over["value"] == pytest.approx(np.median(row["seconds"]) / np.median(ours))
+            assert over["n"] == len(row["seconds"]) + len(ours)
+            compared += 1
+    assert compared
+
+
+def test_claimed_ratios_take_the_peers_fastest_setting(results):
+    part = next(part for part in results["cases"]["first"]["parts"] if part["n"] == 100_000)
+    rows = part["rows"]
+    for peer, ours in (("vfx", "alpha"), ("vfx", "direct"), ("alpha", "direct")):
+        named = f"vfx_over_{ours}_seconds" if peer == "vfx" else f"dppy_alpha_over_{ours}_seconds"
+        fastest = min(np.median(row["seconds"]) for name, row in rows.items() if name.startswith(f"dppy_{peer}"))
+        claimed = results["measurements"][f"kdpp/few_looks/{named}"]["value"]
+        assert claimed == pytest.approx(fastest / np.median(rows[ours]["seconds"]))
+
+
+def test_our_side_never_failed(results):
+    for _, row in timed_rows(results):
+        assert row["peer"] or (row["seconds"] and not row["timeouts"] and not row["errors"])
+    for part in results["cases"]["hard"]["parts"]:
+        assert not sum(row["raised"] for row in part["rows"].values() if "(ours)" in row["label"])
+
+
+def contestant(name, run, repeats, **more):
+    return harness.Contestant(name, name, lambda seed: seed, run, repeats, **more)
+
+
+def race(*contestants):
+    return harness.take_turns(contestants, seed=100, device=torch.device("cpu"), title="test")
+
+
+def test_contestants_take_turns_with_the_same_seeds():
+    order = []
+    race(
+        contestant("a", lambda seed: order.append(("a", seed)), 3),
+        contestant("b", lambda seed: order.append(("b", seed)), 2),
+    )
+    assert order == [("a", 100), ("b", 100), ("a", 101), ("b", 101), ("a", 102)]
+
+
+def test_seconds_are_of_the_run_alone_and_per_result():
+    slow_start = harness.Contestant("a", "a", lambda seed: time.sleep(0.2), lambda _: time.sleep(0.05), 1, per=5)
+    (seconds,) = race(slow_start)["a"]["seconds"]
+    assert 0.01 <= seconds < 0.03
+
+
+def test_a_peers_errors_are_counted_and_ours_end_the_run():
+    def fail(seed):
+        raise ValueError("no point selected")
+
+    row = race(contestant("peer", fail, 2, peer=True))["peer"]
+    assert row["errors"] == {"ValueError: no point selected": 2}
+    assert row["seconds"] == []
+    with pytest.raises(ValueError, match="no point"):
+        race(contestant("ours", fail, 1))
+
+
+def test_a_run_over_its_limit_is_a_timeout_and_the_next_run_is_not():
+    rows = race(
+        contestant("slow", lambda seed: time.sleep(30), 1, limit=0.05), contestant("fast", lambda s: time.sleep(0.1), 1)
+    )
+    assert (rows["slow"]["timeouts"], rows["slow"]["seconds"]) == (1, [])
+    assert rows["fast"]["timeouts"] == 0
+    assert len(rows["fast"]["seconds"]) == 1
+
+
+def test_interval_of_a_ratio_covers_the_truth():
+    draw = np.random.default_rng(100)
+    covered = 0
+    for _ in range(200):
+        theirs, ours = np.exp(draw.normal(np.log(6), 0.3, 15)), np.exp(draw.normal(np.log(2), 0.3, 15))
+        interval = harness.ratio(theirs, ours)
+        covered += interval["low"] <= 3 <= interval["high"]
+    assert 175 <= covered <= 200  # 190 expected; a binomial of 200 at 0.95 leaves these bounds once in 10^5
+
+
+def test_slope_of_a_power_law_is_its_exponent():
+    sizes = [10, 100, 1000]
+    fit = harness.slope(sizes, *([2 * n**1.5] * 3 for n in sizes))
+    assert (fit["low"], fit["value"], fit["high"]) == pytest.approx((1.5, 1.5, 1.5))
+
+
+def test_results_are_replaced_whole(tmp_path, results):
+    target = record.write(results, tmp_path)
+    target.write_text("older")
+    assert json.loads(record.write(results, tmp_path).read_text()) == results
+    assert sorted(path.name for path in tmp_path.iterdir()) == [target.name, target.with_suffix(".md").name]
