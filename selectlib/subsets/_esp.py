@@ -105,7 +105,7 @@ def log_esp(eigvals: Float[Tensor, "*b m"], k: int) -> Float[Tensor, "*b"]:
 
     Parameters
     ----------
-    eigvals : Tensor (*b, m)
+    eigvals : Tensor, shape ``(*b, m)``
         Finite numbers, at least 0 (up to rounding: -1e-8 of the largest), in any order. The leading dimensions are a
         batch.
     k : int
@@ -113,8 +113,8 @@ def log_esp(eigvals: Float[Tensor, "*b m"], k: int) -> Float[Tensor, "*b"]:
 
     Returns
     -------
-    Tensor (*b), float64
-        log Σ_{|J|=k} Π_{j∈J} eigvals_j: 0 for k = 0, and -inf where fewer than k numbers are positive.
+    Tensor of float64, shape ``(*b)``
+        ``log Σ_{|J|=k} Π_{j∈J} eigvals_j``: 0 for k = 0, and -inf where fewer than k numbers are positive.
 
     Raises
     ------

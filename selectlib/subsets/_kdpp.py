@@ -34,7 +34,7 @@ DENSE_N = 6_000  # beyond, it takes minutes and gigabytes
 
 
 class KDPP:
-    """Exact samples of k diverse items: Pr(S) = det L_S / e_k(L) for |S| = k, on all n items, looking at few.
+    """Exact samples of k diverse items: ``Pr(S) = det L_S / e_k(L)`` for sets S of k, on all n items, looking at few.
 
     Parameters
     ----------
@@ -248,12 +248,12 @@ class KDPP:
 
         Parameters
         ----------
-        S : Tensor of int64, shape (*b, k)
+        S : Tensor of int64, shape ``(*b, k)``
             Indices of the items of each set, in any order.
 
         Returns
         -------
-        Tensor of float64, shape (*b)
+        Tensor of float64, shape ``(*b)``
             log det L_S - log e_k(L); -inf where S has a repeat or is linearly dependent. Exact for "spectral". For
             "direct" and "alpha", log e_k(L) is `kdpp_log_normalizer` of 1,000 proposals, estimated at the first call
             and kept: consistent, with the same error for all sets, so that differences are exact.
