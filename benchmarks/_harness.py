@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 LEVEL = 0.95
+REST = 0.3  # seconds before each timed run: the other side's idle BLAS threads spin for a while, on the same cores
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def take_turns(contestants: Sequence[Contestant], *, seed: int, device: torch.de
             with time_limit(c.limit):
                 state = c.prepare(seed + r)
                 synchronize(device)
+                time.sleep(REST)
                 start = time.perf_counter()
                 result = c.run(state)
                 synchronize(device)

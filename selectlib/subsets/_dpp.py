@@ -88,7 +88,7 @@ class DPP:
         expected_size: float | int | None = None,
         method: Literal["auto", "alpha", "spectral"] = "auto",
         oversample: float | int = 4.0,
-        dict_oversample: float | int = 24.0,
+        dict_oversample: float | int = 16.0,
         r: float | int | None = None,
         cache: bool = True,
         generator: torch.Generator | None = None,

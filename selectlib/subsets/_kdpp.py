@@ -52,7 +52,7 @@ class KDPP:
     oversample : float, default 4.0
         Of the dictionary's levels: items over effective dimension; and random looks of `fit` over αn, at least (k/2
         where that is more).
-    dict_oversample : float, default 24.0
+    dict_oversample : float, default 16.0
         Landmarks that span the final estimate of the covariance, over k. More make acceptance likelier, and each look
         dearer.
     t : int, optional
@@ -112,7 +112,7 @@ class KDPP:
         *,
         method: Method = "auto",
         oversample: float | int = 4.0,
-        dict_oversample: float | int = 24.0,
+        dict_oversample: float | int = 16.0,
         t: int | None = None,
         r: float | int | None = None,
         n_steps: int | None = None,
