@@ -94,8 +94,8 @@ def tv_of_uniform_subsample(L: Float[Tensor, "n n"], k: int, m: int) -> float:
     Returns
     -------
     float
-        ``½ Σ_S |Q(S) - P(S)|``, with P(S) = det L_S / e_k(L) and Q(S) = C(n, m)^{-1} Σ_{U ⊇ S} det L_S / e_k(L_U): 0 if and
-        only if the shortcut is exact.
+        ``½ Σ_S |Q(S) - P(S)|``, with P(S) = det L_S / e_k(L) and Q(S) = C(n, m)^{-1} Σ_{U ⊇ S} det L_S / e_k(L_U): 0
+        if and only if the shortcut is exact.
 
     Raises
     ------
