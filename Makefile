@@ -41,7 +41,7 @@ serve: ## serve the built site at http://localhost:PORT
 
 bench: ## every benchmark beside its peers, in an environment of its own
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
-	$(call install,.venv-bench,bench$(comma)book)
+	$(call install,.venv-bench,bench$(comma)book$(comma)hf)
 	for script in benchmarks/[!_]*.py; do .venv-bench/bin/python $$script --device cpu; done
 
 clean: ## remove what was built; the environment stays
@@ -62,7 +62,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	@echo "Setting up .venv (once; a few minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(call install,.venv,book$(comma)test)
+	@$(call install,.venv,book$(comma)test$(comma)hf$(comma)triton)
 	@touch $@
 comma := ,
 

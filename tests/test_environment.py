@@ -14,13 +14,16 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+INSTALLED = ("book", "test", "hf", "triton")  # what `make` installs
 PINS = {
     canonicalize_name(name): version
     for name, version in re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
 }
 
 
-@pytest.mark.parametrize("line", [*PROJECT["dependencies"], *EXTRAS["book"], *EXTRAS["test"]])
+@pytest.mark.parametrize(
+    "line", [*PROJECT["dependencies"], *itertools.chain.from_iterable(EXTRAS[name] for name in INSTALLED)]
+)
 def test_every_dependency_is_pinned_within_its_range(line):
     requirement = Requirement(line)
     assert canonicalize_name(requirement.name) in PINS, f"constraints.txt does not pin {requirement.name}"
@@ -46,5 +49,5 @@ def test_what_is_installed_is_what_is_pinned():
 def test_conda_users_get_the_same():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    assert pip == ["-c constraints.txt", "-e .[book,test]"]
-    assert "$(call install,.venv,book$(comma)test)" in (ROOT / "Makefile").read_text()
+    assert pip == ["-c constraints.txt", f"-e .[{','.join(INSTALLED)}]"]
+    assert f"$(call install,.venv,{'$(comma)'.join(INSTALLED)})" in (ROOT / "Makefile").read_text()
