@@ -1,0 +1,22 @@
+"""Inner loops that several rooms share: a reference in plain torch, a Triton kernel for CUDA, one function for both."""
+
+from selectlib.kernels._philox import philox
+from selectlib.kernels._projection_dense import (
+    back_project_gaussian,
+    back_project_rademacher,
+    project_gaussian,
+    project_rademacher,
+)
+from selectlib.kernels._projection_sparse import back_project_sjlt, project_sjlt
+from selectlib.kernels._signs import projection_signs
+
+__all__ = [
+    "back_project_gaussian",
+    "back_project_rademacher",
+    "back_project_sjlt",
+    "philox",
+    "project_gaussian",
+    "project_rademacher",
+    "project_sjlt",
+    "projection_signs",
+]
