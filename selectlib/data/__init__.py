@@ -1,19 +1,43 @@
 """Data sets: embedded ones, endless ones that are made on access, and downloads that are checked against a checksum."""
 
+from selectlib.data._c4 import C4Place, C4Texts, load_c4
+from selectlib.data._cifar import load_cifar10
 from selectlib.data._digits import load_digits
+from selectlib.data._dsdm_targets import TargetTask, load_targets
 from selectlib.data._images import LabeledImages
 from selectlib.data._infinite import InfiniteDigits, infinite_digits
 from selectlib.data._mnist import load_mnist_test
+from selectlib.data._package_texts import package_texts
+from selectlib.data._pairs import Encoder, encode_pairs
 from selectlib.data._patches import PhotoPatches, photo_patches
+from selectlib.data._reversal import PlantedReversal, planted_reversal
+from selectlib.data._texts import Texts
+from selectlib.data._tokens import sequences, train_bpe
+from selectlib.data._topics import topic_texts
 from selectlib.data._usps import load_usps
 
 __all__ = [
+    "C4Place",
+    "C4Texts",
+    "Encoder",
     "InfiniteDigits",
     "LabeledImages",
     "PhotoPatches",
+    "PlantedReversal",
+    "TargetTask",
+    "Texts",
+    "encode_pairs",
     "infinite_digits",
+    "load_c4",
+    "load_cifar10",
     "load_digits",
     "load_mnist_test",
+    "load_targets",
     "load_usps",
+    "package_texts",
     "photo_patches",
+    "planted_reversal",
+    "sequences",
+    "topic_texts",
+    "train_bpe",
 ]

@@ -11,7 +11,36 @@ class RemoteFile(NamedTuple):
     sha256: str
 
 
+_FOUNDRY = (
+    "https://raw.githubusercontent.com/mosaicml/llm-foundry/8c8dd48f72168c5d51e2f7b151595892a8fba43d/"
+    "scripts/eval/local_data"
+)
+
 FILES = {
+    "cifar-10-binary.tar.gz": RemoteFile(
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    ),
+    "dsdm_targets/bigbench_cs_algorithms.jsonl": RemoteFile(
+        f"{_FOUNDRY}/symbolic_problem_solving/bigbench_cs_algorithms.jsonl",
+        "8485683a8c7e7e6c9fc6ca3cc81140fd85edb27f34406a6736d1539cf7ebcb3a",
+    ),
+    "dsdm_targets/jeopardy_all.jsonl": RemoteFile(
+        f"{_FOUNDRY}/world_knowledge/jeopardy_all.jsonl",
+        "187e7f270a440c63d6cf11a57459fdc7e0bce889338225e42cc88e24ee13d52e",
+    ),
+    "dsdm_targets/lambada_openai.jsonl": RemoteFile(
+        f"{_FOUNDRY}/language_understanding/lambada_openai.jsonl",
+        "411bfbe5b9054346b6a19299c0242670adbefb9162efd958593cbc0290b8c9dc",
+    ),
+    "squad/dev-v1.1.json": RemoteFile(
+        "https://rajpurkar.github.io/SQuAD-explorer/dataset/dev-v1.1.json",
+        "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
+    ),
+    "squad/train-v1.1.json": RemoteFile(
+        "https://rajpurkar.github.io/SQuAD-explorer/dataset/train-v1.1.json",
+        "3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955",
+    ),
     "t10k-images-idx3-ubyte.gz": RemoteFile(
         "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-images-idx3-ubyte.gz",
         "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",

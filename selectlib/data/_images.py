@@ -6,12 +6,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class LabeledImages:
-    """Grey images with their classes, and where they come from.
+    """Images with their classes, and where they come from.
 
     Parameters
     ----------
-    images : Tensor of float32, shape (n, h, w)
-        Brightness from 0 (background) to 1.
+    images : Tensor of float32, shape (n, h, w), or (n, 3, h, w) in colour
+        Brightness from 0 (background) to 1; in colour, of red, green and blue.
     labels : Tensor of int64, shape (n,)
         The class of each image.
     description, licence, source : str
@@ -25,7 +25,7 @@ class LabeledImages:
     torch.Size([179, 8, 8])
     """
 
-    images: Float32[Tensor, "n h w"]
+    images: Float32[Tensor, "n *chw"]
     labels: Int64[Tensor, "n"]
     description: str
     licence: str
