@@ -8,8 +8,6 @@ from torch import Tensor
 from selectlib.seeding import uniform_indices
 
 _ASK, _ANSWER = 0, 1
-_SYMBOLS = 30
-_LENGTH = 6
 
 
 @dataclass(frozen=True)
@@ -18,42 +16,54 @@ class PlantedReversal:
 
     Attributes
     ----------
-    pool : Tensor of int64, shape (n, 14)
-        Sequences ``[ask] x1 .. x6 [answer] y1 .. y6``, in random order.
+    pool : Tensor of int64, shape (n, t)
+        Sequences ``[ask] x1 .. x6 [answer] y1 .. y6``, in random order; t = 14 for questions of six symbols.
     kinds : Tensor of int64, shape (n,)
         What each sequence is, an index into `names`.
-    targets, held_out : Tensors of int64, shapes (m, 14) and (h, 14)
+    targets, held_out : Tensors of int64, shapes (m, t) and (h, t)
         Right sequences for the selection, and for the evaluation; no question occurs twice, here or in the pool.
     names : tuple of str
         The kinds: right reversals, wrong answers (any other order of the question's symbols), copies of the question,
         and other words.
+    symbols : int
+        Size of the vocabulary of the questions, and of that of the other words.
     """
 
     names: ClassVar[tuple[str, ...]] = ("correct", "wrong answer", "copy", "other words")
-    vocab_size: ClassVar[int] = 2 + 2 * _SYMBOLS
-    pool: Int[Tensor, "n 14"]
+    pool: Int[Tensor, "n t"]
     kinds: Int[Tensor, "n"]
-    targets: Int[Tensor, "m 14"]
-    held_out: Int[Tensor, "h 14"]
+    targets: Int[Tensor, "m t"]
+    held_out: Int[Tensor, "h t"]
+    symbols: int
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different tokens: both vocabularies, and the two marks."""
+        return 2 + 2 * self.symbols
 
     @staticmethod
-    def answers(tokens: Int[Tensor, "b 14"]) -> tuple[Int[Tensor, "b 14"], Bool[Tensor, "b 14"]]:
+    def answers(tokens: Int[Tensor, "b t"]) -> tuple[Int[Tensor, "b t"], Bool[Tensor, "b t"]]:
         """Return examples in which only the tokens of the answer count: the tokens, and the mask."""
         mask = torch.zeros_like(tokens, dtype=torch.bool)
-        mask[:, 2 + _LENGTH :] = True
+        mask[:, 1 + tokens.shape[1] // 2 :] = True
         return tokens, mask
 
-    @staticmethod
-    def words(tokens: Int[Tensor, "b 14"]) -> list[str]:
-        """Write each sequence as a text of 14 words, for selectors that read text."""
-        written = ["ask", "answer", *(f"s{i}" for i in range(_SYMBOLS)), *(f"o{i}" for i in range(_SYMBOLS))]
+    def words(self, tokens: Int[Tensor, "b t"]) -> list[str]:
+        """Write each sequence as a text of t words, for selectors that read text."""
+        written = ["ask", "answer", *(f"{kind}{i}" for kind in "so" for i in range(self.symbols))]
         return [" ".join(written[token] for token in row) for row in tokens.tolist()]
 
 
 def planted_reversal(
-    n: int = 8_000, *, targets: int = 300, held_out: int = 1_000, generator: torch.Generator
+    n: int = 8_000,
+    *,
+    length: int = 6,
+    symbols: int = 30,
+    targets: int = 300,
+    held_out: int = 1_000,
+    generator: torch.Generator,
 ) -> PlantedReversal:
-    """Make the planted pool: the task is to give six symbols in reverse order.
+    """Make the planted pool: the task is to give a few symbols in reverse order.
 
     A tenth of the pool are right reversals. Four tenths have the same form, but the answer is another order of the
     symbols. Two tenths copy the question instead. The rest are words of another vocabulary.
@@ -62,6 +72,10 @@ def planted_reversal(
     ----------
     n : int, default 8_000
         Sequences in the pool, at least 10.
+    length : int, default 6
+        Symbols of a question, at least 2.
+    symbols : int, default 30
+        Different symbols, at least 2. There must be four times as many questions as are needed.
     targets, held_out : int, default 300 and 1_000
         Right sequences beside the pool, at least 1 each.
     generator : torch.Generator
@@ -79,7 +93,7 @@ def planted_reversal(
 
     Notes
     -----
-    Symbols are drawn from 30, independently; questions that read the same backwards are left out, so that copies are
+    Symbols are drawn independently; questions that read the same backwards are left out, so that copies are
     wrong.
 
     Examples
@@ -91,15 +105,22 @@ def planted_reversal(
     >>> made.words(made.targets)
     ['ask s3 s11 s18 s9 s29 s10 answer s10 s29 s9 s18 s11 s3']
     """
-    for name, value, least in (("n", n, 10), ("targets", targets, 1), ("held_out", held_out, 1)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
+    least = {"n": 10, "length": 2, "symbols": 2, "targets": 1, "held_out": 1}
+    for (name, bound), value in zip(least.items(), (n, length, symbols, targets, held_out), strict=True):
+        if value < bound:
+            raise ValueError(f"{name} must be at least {bound}, got {value}")
     counts = [n // 10, 4 * n // 10, 2 * n // 10]
-    questions = _questions(sum(counts) + targets + held_out, generator)
+    needed = sum(counts) + targets + held_out
+    if 4 * needed > symbols**length or symbols**length > 2**62:
+        raise ValueError(
+            f"{symbols} symbols in questions of length {length} make {symbols**length} questions; "
+            f"from {4 * needed} to 2**62 are needed"
+        )
+    questions = _questions(needed, length, symbols, generator)
     correct, wrong, copy, target, test = questions.split([*counts, targets, held_out])
     others = n - sum(counts)
-    shape = (others, 2 + 2 * _LENGTH)
-    unrelated = uniform_indices(_SYMBOLS, others * shape[1], generator=generator).view(shape) + 2 + _SYMBOLS
+    shape = (others, 2 + 2 * length)
+    unrelated = uniform_indices(symbols, others * shape[1], generator=generator).view(shape) + 2 + symbols
     parts = [
         _written(correct, correct.flip(1)),
         _written(wrong, _wrong_answers(wrong, generator)),
@@ -112,16 +133,17 @@ def planted_reversal(
         kinds=kinds[order],
         targets=_written(target, target.flip(1)),
         held_out=_written(test, test.flip(1)),
+        symbols=symbols,
     )
 
 
-def _questions(count: int, generator: torch.Generator) -> Tensor:
-    """Distinct questions that do not read the same backwards, shape (count, 6)."""
-    powers = _SYMBOLS ** torch.arange(_LENGTH)
+def _questions(count: int, length: int, symbols: int, generator: torch.Generator) -> Tensor:
+    """Distinct questions that do not read the same backwards, shape (count, length)."""
+    powers = symbols ** torch.arange(length)
     codes = torch.empty(0, dtype=torch.int64)
     while True:
-        codes = torch.cat([codes, uniform_indices(_SYMBOLS**_LENGTH, count + 10, generator=generator)]).unique()
-        found = codes[:, None] // powers % _SYMBOLS
+        codes = torch.cat([codes, uniform_indices(symbols**length, count + 10, generator=generator)]).unique()
+        found = codes[:, None] // powers % symbols
         found = found[(found != found.flip(1)).any(1)]
         if len(found) >= count:
             return found[torch.randperm(len(found), generator=generator)[:count]]
@@ -131,7 +153,7 @@ def _wrong_answers(questions: Tensor, generator: torch.Generator) -> Tensor:
     """Each question's symbols in a random order other than the reverse."""
     answers = questions.flip(1)
     while len(right := (answers == questions.flip(1)).all(1).nonzero()[:, 0]):
-        orders = torch.rand(len(right), _LENGTH, generator=generator).argsort(1)
+        orders = torch.rand(len(right), questions.shape[1], generator=generator).argsort(1)
         answers[right] = questions[right].gather(1, orders)
     return answers
 

@@ -38,14 +38,14 @@ def philox(counter: Int[Tensor, "*b 4"], key: Int[Tensor, "2"]) -> Int[Tensor, "
 
     Parameters
     ----------
-    counter : Tensor of int64, shape (*b, 4)
+    counter : Tensor of int64, shape ``(*b, 4)``
         Words from 0 to 2**32 - 1.
     key : Tensor of int64, shape (2,)
         Words from 0 to 2**32 - 1.
 
     Returns
     -------
-    Tensor of int64, shape (*b, 4)
+    Tensor of int64, shape ``(*b, 4)``
         Words from 0 to 2**32 - 1, on the device of `counter`.
 
     Raises

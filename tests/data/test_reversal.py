@@ -66,14 +66,30 @@ def test_the_same_seed_makes_the_same_pool(made):
     assert not torch.equal(planted_reversal(generator=generator(101)).pool, made.pool)
 
 
-def test_answers_and_words():
+def test_answers_and_words(made):
     tokens = torch.tensor([[0, 2, 3, 4, 5, 6, 7, 1, 7, 6, 5, 4, 3, 2]])
     same, mask = PlantedReversal.answers(tokens)
     assert torch.equal(same, tokens) and mask.tolist() == [[False] * 8 + [True] * 6]
-    assert PlantedReversal.words(tokens + 30 * (tokens > 1)) == ["ask o0 o1 o2 o3 o4 o5 answer o5 o4 o3 o2 o1 o0"]
+    assert made.words(tokens + 30 * (tokens > 1)) == ["ask o0 o1 o2 o3 o4 o5 answer o5 o4 o3 o2 o1 o0"]
 
 
-@pytest.mark.parametrize("given", [{"n": 9}, {"targets": 0}, {"held_out": 0}])
+@pytest.mark.oracle
+def test_questions_may_have_another_length_and_vocabulary():
+    other = planted_reversal(1_000, length=5, symbols=40, targets=50, held_out=60, generator=generator(100))
+    assert other.pool.shape == (1_000, 12) and other.vocab_size == 82 and int(other.pool.max()) == 81
+    right = other.pool[other.kinds == 0]
+    assert torch.equal(right[:, 1:6].flip(1), right[:, 7:]) and int(right[:, 1:6].max()) == 41
+    _, mask = other.answers(right)
+    assert mask.sum(1).eq(5).all() and bool(mask[:, -5:].all())
+    assert other.words(right[:1])[0].split()[6] == "answer"
+
+
+def test_too_few_questions_are_an_error():
+    with pytest.raises(ValueError, match="3 symbols in questions of length 2 make 9 questions"):
+        planted_reversal(100, length=2, symbols=3, targets=1, held_out=1, generator=generator(100))
+
+
+@pytest.mark.parametrize("given", [{"n": 9}, {"length": 1}, {"symbols": 1}, {"targets": 0}, {"held_out": 0}])
 def test_sizes_are_checked(given):
     with pytest.raises(ValueError, match=f"{next(iter(given))} must be at least"):
         planted_reversal(**given, generator=generator(100))
