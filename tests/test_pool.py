@@ -3,12 +3,14 @@
 import dataclasses
 import random
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+from selectlib.corpora import ClassifierSelector, DsDmSelector, DSIRSelector, SemDeDupSelector
 from selectlib.pool import ItemSource, Pool, PoolSelector, Random, check_select_args
 from selectlib.seeding import generator, uniform_indices
 from selectlib.subsets import DPPSelector
@@ -51,12 +53,31 @@ class NeedsEverything:
         return Random().select(pool, k, generator=generator)
 
 
-SELECTORS = [Random(), NeedsEverything(), DPPSelector()]
+class Distances:
+    """An estimator for `DsDmSelector`: an example helps the targets the more, the nearer it is to their mean."""
+
+    def score_mean(self, pool, targets):
+        return [SimpleNamespace(scores=-(pool[0] - vectors.mean()).abs()) for (vectors,) in targets]
 
 
-def make_pool(device="cpu", *, as_source=False, seed=100):
+SELECTORS = [
+    Random(),
+    NeedsEverything(),
+    DPPSelector(),
+    DSIRSelector(min_tokens=0),
+    DSIRSelector(min_tokens=0, top_k=True),
+    ClassifierSelector(),
+    ClassifierSelector("pareto"),
+    SemDeDupSelector(keep=1.0),
+    DsDmSelector(Distances(), (torch.linspace(0, 1, N),)),
+]
+
+
+def make_pool(selector=None, device="cpu", *, as_source=False, seed=100):
+    """A pool with every field; no number is negative, since some selectors read counts."""
+
     def rows(*shape):
-        return torch.randn(*shape, generator=draws, dtype=torch.float64).to(device)
+        return torch.randn(*shape, generator=draws, dtype=torch.float64).abs().to(device)
 
     draws = generator(seed)
     items = rows(N, D)
@@ -65,7 +86,7 @@ def make_pool(device="cpu", *, as_source=False, seed=100):
         logits=rows(N, 3),
         labeled_features=rows(4, D),
         source_features=rows(5, D),
-        target_samples=[1, 2, 3],
+        target_samples=(rows(3),) if isinstance(selector, DsDmSelector) else rows(3, D),
     )
 
 
@@ -99,7 +120,7 @@ def test_it_is_a_selector_that_reads_fields_of_a_pool(selector):
 @pytest.mark.parametrize("as_source", [False, True], ids=["tensor", "source"])
 @pytest.mark.parametrize("k", [1, 2, 5, N])
 def test_it_returns_k_distinct_indices_of_the_pool(selector, k, as_source, device):
-    pool = make_pool(device, as_source=as_source)
+    pool = make_pool(selector, device, as_source=as_source)
     chosen = selector.select(pool, k, generator=generator(100, device))
     assert chosen.dtype == torch.int64 and chosen.shape == (k,) and chosen.device == pool.device
     assert len(set(chosen.tolist())) == k
@@ -108,7 +129,7 @@ def test_it_returns_k_distinct_indices_of_the_pool(selector, k, as_source, devic
 
 @pytest.mark.parametrize("as_source", [False, True], ids=["tensor", "source"])
 def test_the_generator_alone_decides(selector, as_source):
-    pool = make_pool(as_source=as_source)
+    pool = make_pool(selector, as_source=as_source)
     choices = []
     for global_seed in (1, 2):
         torch.manual_seed(global_seed)
@@ -120,13 +141,15 @@ def test_the_generator_alone_decides(selector, as_source):
 
 @pytest.mark.oracle
 def test_a_source_and_a_tensor_of_the_same_items_give_the_same_choice(selector):
-    choices = [selector.select(make_pool(as_source=kind), 4, generator=generator(100)) for kind in (False, True)]
+    choices = [
+        selector.select(make_pool(selector, as_source=kind), 4, generator=generator(100)) for kind in (False, True)
+    ]
     assert torch.equal(*choices)
 
 
 @pytest.mark.oracle
 def test_it_can_be_used_again(selector):
-    first, other = make_pool(), make_pool(seed=101)
+    first, other = make_pool(selector), make_pool(selector, seed=101)
     before = selector.select(first, 4, generator=generator(100))
     selector.select(other, 3, generator=generator(101))
     assert torch.equal(selector.select(first, 4, generator=generator(100)), before)
@@ -134,7 +157,7 @@ def test_it_can_be_used_again(selector):
 
 @pytest.mark.parametrize("as_source", [False, True], ids=["tensor", "source"])
 def test_it_leaves_the_pool_and_the_global_generators_alone(selector, as_source):
-    pool = make_pool(as_source=as_source)
+    pool = make_pool(selector, as_source=as_source)
     before = tensors(pool)
     states = global_states()
     selector.select(pool, 5, generator=generator(100))
@@ -145,24 +168,24 @@ def test_it_leaves_the_pool_and_the_global_generators_alone(selector, as_source)
 @pytest.mark.parametrize("k", [0, -1, N + 1])
 def test_k_out_of_range_is_refused(selector, k):
     with pytest.raises(ValueError, match=rf"\bk must be .*got {k}"):
-        selector.select(make_pool(), k, generator=generator(100))
+        selector.select(make_pool(selector), k, generator=generator(100))
 
 
 @pytest.mark.parametrize("k", [2.0, "2", None, True, torch.tensor(2)])
 def test_k_that_is_no_int_is_refused(selector, k):
     with pytest.raises(TypeError, match=r"\bk\b"):
-        selector.select(make_pool(), k, generator=generator(100))
+        selector.select(make_pool(selector), k, generator=generator(100))
 
 
 def test_a_bare_tensor_is_no_pool(selector):
     with pytest.raises(TypeError, match="pool"):
-        selector.select(make_pool().features, 2, generator=generator(100))
+        selector.select(make_pool(selector).features, 2, generator=generator(100))
 
 
 @pytest.mark.parametrize("given", [None, 100, np.random.default_rng(100)])
 def test_anything_but_a_torch_generator_is_refused(selector, given):
     with pytest.raises(TypeError, match="generator"):
-        selector.select(make_pool(), 2, generator=given)
+        selector.select(make_pool(selector), 2, generator=given)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +194,7 @@ def test_anything_but_a_torch_generator_is_refused(selector, given):
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_a_missing_field_is_named_with_the_selector(selector, field):
-    pool = dataclasses.replace(make_pool(), **{field: None})
+    pool = dataclasses.replace(make_pool(selector), **{field: None})
     with pytest.raises(ValueError, match=rf"{type(selector).__name__} needs the pool's {field}"):
         selector.select(pool, 2, generator=generator(100))
 

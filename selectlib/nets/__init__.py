@@ -1,0 +1,22 @@
+"""The few reference networks, and the one loop that trains them: many replicas side by side."""
+
+from selectlib.nets._convnet import ConvNet
+from selectlib.nets._evaluate import evaluate
+from selectlib.nets._gpt import GPT
+from selectlib.nets._losses import causal_lm_loss, classification_loss
+from selectlib.nets._mlp import MLP
+from selectlib.nets._orders import batch_orders
+from selectlib.nets._resnet import ResNet9
+from selectlib.nets._train import train
+
+__all__ = [
+    "GPT",
+    "MLP",
+    "ConvNet",
+    "ResNet9",
+    "batch_orders",
+    "causal_lm_loss",
+    "classification_loss",
+    "evaluate",
+    "train",
+]
