@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
-from selectlib.seeding import uniform_indices
+from selectlib.corpora._spearman import Ranked, SeedHalves, all_once, correlations, resampled_counts
 from selectlib.stats import Interval
 
 _LEVEL = 0.95
-_BLOCK = 2**21  # numbers held at once by a block of rows or of resamples
+_BLOCK = 2**21  # numbers held at once by a block of rows
 
 Subsets = Bool[Tensor, "s n"] | Integer[Tensor, "s k"] | Sequence[Integer[Tensor, "_"] | Sequence[int]]
 
@@ -119,7 +119,7 @@ def linear_datamodeling_score(
         raise ValueError(f"resamples must be at least 1, got {resamples}")
     if scores.ndim != 2 or not scores.numel():
         raise ValueError(f"scores must have shape (n, m), neither 0; got {tuple(scores.shape)}")
-    masks = _as_masks(subsets, len(scores), scores.device)
+    masks = as_masks(subsets, len(scores), scores.device)
     seeds = outputs if outputs.ndim == 3 else outputs[:, None]
     if (
         outputs.ndim not in (2, 3)
@@ -132,9 +132,8 @@ def linear_datamodeling_score(
         if wrong := int((~given.isfinite()).sum()):
             raise ValueError(f"{name} must be finite; {wrong} of {given.numel()} entries are not")
 
-    predicted, measured = _predictions(scores, masks), _Ranked(seeds.double().mean(1))
-    once = torch.ones(1, len(masks), dtype=torch.float64, device=scores.device)
-    per_target = _correlations(predicted, measured, once)[0]
+    predicted, measured = predictions(scores, masks), Ranked(seeds.double().mean(1))
+    per_target = correlations(predicted, measured, all_once(measured))[0]
     counted = ~per_target.isnan()
     if not counted.any():
         raise ValueError("scores or outputs are the same for all subsets, for every target: nothing to correlate")
@@ -143,7 +142,7 @@ def linear_datamodeling_score(
     return LDSResult(
         Interval(mean, low, high, len(masks), _LEVEL),
         per_target,
-        _ceiling(seeds[..., counted].double()),
+        _ceiling(seeds[..., counted].double(), measured),
         int((~counted).sum()),
     )
 
@@ -197,39 +196,7 @@ def draw_subsets(n: int, count: int, *, alpha: float = 0.5, generator: torch.Gen
     return masks
 
 
-class _Ranked:
-    """Columns sorted once, so that the ranks of any resample of their rows are sums of counts."""
-
-    def __init__(self, values: Float[Tensor, "s m"]):
-        self.values = values
-        ordered, self.order = values.sort(0)
-        columns = ordered.t().contiguous()
-        # Every value ties with those from `first` up to, and without, `last` in its column's order.
-        self.first = torch.searchsorted(columns, columns, side="left").t()
-        self.last = torch.searchsorted(columns, columns, side="right").t()
-
-    def of(self, columns: Bool[Tensor, "m"]) -> "_Ranked":
-        return _Ranked(self.values[:, columns])
-
-    def ranks(self, counts: Float[Tensor, "b s"]) -> Float[Tensor, "b s m"]:
-        """Mean ranks, from 1, in the samples that hold row j ``counts[:, j]`` times, in the order of the rows."""
-        b = len(counts)
-        before = torch.nn.functional.pad(counts[:, self.order].cumsum(1), (0, 0, 1, 0))
-        first, last = (before.gather(1, at.expand(b, *at.shape)) for at in (self.first, self.last))
-        ranks = torch.empty_like(first)
-        return ranks.scatter_(1, self.order.expand(b, *self.order.shape), (first + last + 1) / 2)
-
-
-def _correlations(x: _Ranked, y: _Ranked, counts: Float[Tensor, "b s"]) -> Float[Tensor, "b m"]:
-    """Spearman's correlation of each column in each sample; NaN where a column is constant."""
-    middle = (counts.sum(1) + 1)[:, None, None] / 2
-    a, b = x.ranks(counts) - middle, y.ranks(counts) - middle
-    weights = counts[:, :, None]
-    norm = ((weights * a * a).sum(1) * (weights * b * b).sum(1)).sqrt()
-    return (weights * a * b).sum(1) / norm.masked_fill(norm == 0, torch.nan)
-
-
-def _predictions(scores: Float[Tensor, "n m"], masks: Bool[Tensor, "s n"]) -> _Ranked:
+def predictions(scores: Float[Tensor, "n m"], masks: Bool[Tensor, "s n"]) -> Ranked:
     """Sums of the scores of each subset, ranked."""
     total = torch.zeros(len(masks), scores.shape[1], dtype=torch.float64, device=scores.device)
     rounding = torch.zeros(scores.shape[1], dtype=torch.float64, device=scores.device)
@@ -240,18 +207,12 @@ def _predictions(scores: Float[Tensor, "n m"], masks: Bool[Tensor, "s n"]) -> _R
         rounding += block.abs().sum(0)
     rounding *= len(scores) * torch.finfo(torch.float64).eps
     equal = total.amax(0) - total.amin(0) <= rounding
-    return _Ranked(torch.where(equal, total[0], total))
+    return Ranked(torch.where(equal, total[0], total))
 
 
-def _bootstrap(x: _Ranked, y: _Ranked, mean: float, resamples: int, generator: torch.Generator) -> tuple[float, float]:
+def _bootstrap(x: Ranked, y: Ranked, mean: float, resamples: int, generator: torch.Generator) -> tuple[float, float]:
     """Ends of the interval of the mean correlation, from resamples of the subsets."""
-    s, m = x.values.shape
-    drawn = uniform_indices(s, resamples * s, generator=generator).reshape(resamples, s).to(x.values.device)
-    means = []
-    for part in drawn.split(max(1, _BLOCK // (s * m))):
-        counts = torch.zeros(len(part), s, dtype=torch.float64, device=part.device)
-        counts.scatter_add_(1, part, torch.ones_like(counts))
-        means.append(_correlations(x, y, counts).nanmean(1))
+    means = [correlations(x, y, counts).nanmean(1) for counts in resampled_counts(x, resamples, generator)]
     # A resample of equal subsets has no correlation and is left out. The others lie too low, as repeated subsets tie:
     # hence not their percentiles, but how far these are from the mean, mirrored.
     below, above = np.nanquantile(_z(torch.cat(means).cpu().numpy()), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
@@ -264,23 +225,14 @@ def _z(correlation: Any) -> Any:
     return np.arctanh(np.clip(correlation, -1 + 1e-15, 1 - 1e-15))
 
 
-def _ceiling(seeds: Float[Tensor, "s r m"]) -> float | None:
-    r = seeds.shape[1]
-    half = r // 2
-    if not half:
+def _ceiling(seeds: Float[Tensor, "s r m"], measured: Ranked) -> float | None:
+    if seeds.shape[1] < 2:
         return None
-    first, second = (_Ranked(part.mean(1)) for part in (seeds[:, :half], seeds[:, half : 2 * half]))
-    once = torch.ones(1, len(seeds), dtype=torch.float64, device=seeds.device)
-    rho = float(_correlations(first, second, once).nanmean())
-    if np.isnan(rho):
-        return None
-    if rho <= 0:
-        return 0.0
-    factor = r / half
-    return float(np.sqrt(factor * rho / (1 + (factor - 1) * rho)))
+    found = float(SeedHalves(seeds).ceiling(all_once(measured)))
+    return None if np.isnan(found) else found
 
 
-def _as_masks(subsets: Any, n: int, device: torch.device) -> Bool[Tensor, "s n"]:
+def as_masks(subsets: Any, n: int, device: torch.device) -> Bool[Tensor, "s n"]:
     """The subsets as masks, checked."""
     if isinstance(subsets, Tensor) and subsets.dtype == torch.bool:
         if subsets.ndim != 2 or subsets.shape[1] != n:

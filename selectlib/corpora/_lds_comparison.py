@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selectlib.corpora._lds import Subsets, _as_masks, _correlations, _predictions, _Ranked
-from selectlib.seeding import uniform_indices
+from selectlib.corpora._lds import Subsets, as_masks, predictions
+from selectlib.corpora._spearman import Ranked, SeedHalves, all_once, correlations, resampled_counts
 from selectlib.stats import Interval
 
-_BLOCK = 2**19  # numbers held at once, in the cache
 _CEILING = "ceiling"
 
 
@@ -135,29 +134,20 @@ def compare_lds(
     seeds = (outputs if outputs.ndim == 3 else outputs[:, None]).double()
     predicted = {}
     for name, scores in estimates.items():
-        masks = _as_masks(subsets, len(scores), scores.device)
+        masks = as_masks(subsets, len(scores), scores.device)
         if scores.ndim != 2 or (len(masks), scores.shape[1]) != (len(seeds), seeds.shape[-1]):
             raise ValueError(
                 f"estimates[{name!r}] of shape {tuple(scores.shape)} does not fit {len(masks)} subsets and outputs of "
                 f"shape {tuple(outputs.shape)}"
             )
-        predicted[name] = _predictions(scores, masks)
-    measured, s, m = _Ranked(seeds.mean(1)), len(seeds), seeds.shape[2]
-    half = seeds.shape[1] // 2
-    halves = [_Ranked(seeds[:, :half].mean(1)), _Ranked(seeds[:, half : 2 * half].mean(1))] if half else []
+        predicted[name] = predictions(scores, masks)
+    measured = Ranked(seeds.mean(1))
+    halves = SeedHalves(seeds) if seeds.shape[1] > 1 else None
 
     def means(counts: Tensor) -> dict[str, Tensor]:
-        found = {name: _correlations(ranked, measured, counts).nanmean(1) for name, ranked in predicted.items()}
-        if halves:
-            rho = _correlations(halves[0], halves[1], counts).nanmean(1).clamp(min=0)
-            factor = seeds.shape[1] / half
-            found[_CEILING] = (factor * rho / (1 + (factor - 1) * rho)).sqrt()
-        return found
+        found = {name: correlations(ranked, measured, counts).nanmean(1) for name, ranked in predicted.items()}
+        return found | ({_CEILING: halves.ceiling(counts)} if halves else {})
 
-    values = {name: float(mean) for name, mean in means(torch.ones(1, s, dtype=torch.float64)).items()}
-    drawn = uniform_indices(s, resamples * s, generator=generator).reshape(resamples, s)
-    parts = []
-    for part in drawn.split(max(1, _BLOCK // (s * m))):
-        counts = torch.zeros(len(part), s, dtype=torch.float64, device=part.device)
-        parts.append(means(counts.scatter_add_(1, part, torch.ones_like(counts))))
-    return LDSComparison(values, {name: torch.cat([part[name] for part in parts]) for name in values}, s)
+    values = {name: float(mean) for name, mean in means(all_once(measured)).items()}
+    parts = [means(counts) for counts in resampled_counts(measured, resamples, generator)]
+    return LDSComparison(values, {name: torch.cat([part[name] for part in parts]) for name in values}, len(seeds))

@@ -210,6 +210,7 @@ def test_blocks_change_nothing(monkeypatch):
     effects, subsets, outputs = _problem(s=12)
     expected = _score(effects, subsets, outputs, resamples=37)
     monkeypatch.setattr("selectlib.corpora._lds._BLOCK", 150)
+    monkeypatch.setattr("selectlib.corpora._spearman._BLOCK", 150)
     result = _score(effects, subsets, outputs, resamples=37)
     assert torch.allclose(result.per_target, expected.per_target, atol=1e-14)
     assert result.interval.low == pytest.approx(expected.interval.low, abs=1e-12)
