@@ -100,6 +100,16 @@ def take_turns(contestants: Sequence[Contestant], *, seed: int, device: torch.de
     return rows
 
 
+def race(contestants: Sequence[Contestant], *, seed: int, device: torch.device, title: str) -> dict[str, dict]:
+    """Let them take turns, and set each peer's seconds in relation to each of ours: `over`, by our name."""
+    rows = take_turns(contestants, seed=seed, device=device, title=title)
+    mine = {name: row["seconds"] for name, row in rows.items() if not row["peer"] and row["seconds"]}
+    for row in rows.values():
+        if row["peer"] and row["seconds"]:
+            row["over"] = {name: ratio(row["seconds"], seconds) for name, seconds in mine.items()}
+    return rows
+
+
 def reason(error: Exception) -> str:
     """An error's first words, short enough for a table."""
     return textwrap.shorten(f"{type(error).__name__}: {error}", 70, placeholder=" ...")

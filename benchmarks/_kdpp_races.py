@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import _dppy
 import numpy as np
 import torch
-from _harness import Contestant, ratio, take_turns
+from _harness import Contestant, race
 
 from selectlib.data import infinite_digits
 from selectlib.seeding import generator
@@ -34,13 +34,7 @@ class Setting:
         return 2 if self.quick else usual
 
     def race(self, contestants: list[Contestant], title: str) -> dict[str, dict]:
-        """Run them, and set each peer's seconds in relation to each of ours: `over`, by our method."""
-        rows = take_turns(contestants, seed=SEED, device=self.device, title=title)
-        mine = {name: row["seconds"] for name, row in rows.items() if not row["peer"] and row["seconds"]}
-        for row in rows.values():
-            if row["peer"] and row["seconds"]:
-                row["over"] = {name: ratio(row["seconds"], seconds) for name, seconds in mine.items()}
-        return rows
+        return race(contestants, seed=SEED, device=self.device, title=title)
 
 
 def ours(X: torch.Tensor, sigma2: float, k: int, method: str, seed: int) -> tuple[KDPP, CountingSource]:
