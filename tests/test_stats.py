@@ -115,6 +115,17 @@ def test_minimum_detectable_effect_is_found_with_its_power():
     assert minimum_detectable_effect(2 * sd, n) == pytest.approx(2 * effect)
 
 
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("power", [0.5, 0.8, 0.99])
+def test_minimum_detectable_effect_of_few_samples(n, power):
+    effect = minimum_detectable_effect(1.0, n, power=power)
+    critical, spread = scipy_stats.t.ppf(0.975, n - 1), scipy_stats.chi(n - 1, scale=1 / np.sqrt(n - 1))
+    spreads = spread.ppf((np.arange(20_000) + 0.5) / 20_000)  # given the sample's spread, the mean is normal
+    shift = effect * np.sqrt(n)
+    found = scipy_stats.norm.sf(critical * spreads - shift) + scipy_stats.norm.cdf(-critical * spreads - shift)
+    assert found.mean() == pytest.approx(power, abs=1e-4)
+
+
 def test_minimum_detectable_effect_known_value():
     """The textbook's case: an effect of half a standard deviation needs 34 pairs for a power of 0.8."""
     assert minimum_detectable_effect(1.0, 34) < 0.5 < minimum_detectable_effect(1.0, 33)

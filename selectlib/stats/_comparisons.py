@@ -193,8 +193,8 @@ def minimum_detectable_effect(sd: Number, n: int, *, level: float = 0.95, power:
     critical = stats.t.ppf((1 + level) / 2, n - 1)
 
     def excess(noncentrality: float) -> float:
-        found = stats.nct.sf(critical, n - 1, noncentrality) + stats.nct.cdf(-critical, n - 1, noncentrality)
-        return float(found - power)
+        # The square of a noncentral t follows a noncentral F, whose tail stays finite where that of t does not.
+        return float(stats.ncf.sf(critical**2, 1, n - 1, noncentrality**2) - power)
 
     upper = 1.0
     while excess(upper) < 0:
