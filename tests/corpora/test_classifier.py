@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from listed import Listed
 from sklearn.linear_model import LogisticRegression
 
 from selectlib.corpora._classifier import ClassifierSelector, _pareto
@@ -14,19 +15,6 @@ from selectlib.corpora._ngrams import HashedNGrams
 from selectlib.pool import Pool
 from selectlib.seeding import generator
 from selectlib.stats import chi_square_fit
-
-
-class Listed:
-    """A source of dense rows."""
-
-    def __init__(self, rows):
-        self._rows = rows
-
-    def __len__(self):
-        return len(self._rows)
-
-    def fetch(self, idx):
-        return self._rows[idx]
 
 
 def clouds(pool=200, like_target=40, target=50, d=6, distance=6.0, seed=100):

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from listed import Listed
 
 from selectlib.corpora._dsir import DSIRSelector
 from selectlib.corpora._ngrams import HashedNGrams
@@ -22,19 +23,6 @@ TARGET = ["The lighthouse keeper wrote of whales at dusk.", "At dusk the lamp wa
 # From `HashedNgramDSIR` of data-selection 1.0.3, fitted on all tokens of RAW and TARGET.
 REFERENCE_WEIGHTS = [-119.37324852399712, -442.16366882132377, -150.32573266356874, -128.19582707411206]
 REFERENCE_LENGTHS = [9, 16, 10, 5]
-
-
-class Listed:
-    """A source of dense rows."""
-
-    def __init__(self, rows):
-        self._rows = rows
-
-    def __len__(self):
-        return len(self._rows)
-
-    def fetch(self, idx):
-        return self._rows[idx]
 
 
 def dense(texts):
