@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,6 +13,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from selectlib._atomic import write_atomically
 
 _DTYPE = np.dtype("<f4")
 _ABSENT = "nothing"
@@ -184,7 +185,7 @@ class ScoreStore:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        _write_atomically(self._manifest_path(shard), self._manifest(shard, content))
+        write_atomically(self._manifest_path(shard), self._manifest(shard, content))
         self._done.add(shard.index)
 
     @property
@@ -219,7 +220,7 @@ class ScoreStore:
         if not path.exists():
             if scored:
                 raise ValueError(f"path {self.path} holds a scores.npy that is not part of a store")
-            _write_atomically(path, header)
+            write_atomically(path, header)
         found = path.read_text()
         there, here = json.loads(found), json.loads(header)
         if there != here:
@@ -293,13 +294,3 @@ def _npy_header(shape: tuple[int, int]) -> bytes:
     buffer = BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": _DTYPE.str, "fortran_order": False, "shape": shape})
     return buffer.getvalue()
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Let the file appear whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    with temporary.open("x") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
