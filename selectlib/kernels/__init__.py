@@ -9,6 +9,7 @@ from selectlib.kernels._projection_dense import (
 )
 from selectlib.kernels._projection_sparse import back_project_sjlt, project_sjlt
 from selectlib.kernels._signs import projection_signs
+from selectlib.kernels._topp import topp_mask
 
 __all__ = [
     "back_project_gaussian",
@@ -19,4 +20,5 @@ __all__ = [
     "project_rademacher",
     "project_sjlt",
     "projection_signs",
+    "topp_mask",
 ]
