@@ -1,5 +1,6 @@
 """Data sets: embedded ones, endless ones that are made on access, and downloads that are checked against a checksum."""
 
+from selectlib.data._books import load_books
 from selectlib.data._c4 import C4Place, C4Texts, load_c4
 from selectlib.data._cifar import load_cifar10
 from selectlib.data._digits import load_digits
@@ -10,11 +11,13 @@ from selectlib.data._mnist import load_mnist_test
 from selectlib.data._package_texts import package_texts
 from selectlib.data._pairs import Encoder, encode_pairs
 from selectlib.data._patches import PhotoPatches, photo_patches
+from selectlib.data._pg19 import load_pg19
 from selectlib.data._reversal import PlantedReversal, planted_reversal
 from selectlib.data._texts import Texts
 from selectlib.data._tokens import sequences, train_bpe
 from selectlib.data._topics import topic_texts
 from selectlib.data._usps import load_usps
+from selectlib.data._wikitext import load_wikitext
 
 __all__ = [
     "C4Place",
@@ -28,12 +31,15 @@ __all__ = [
     "Texts",
     "encode_pairs",
     "infinite_digits",
+    "load_books",
     "load_c4",
     "load_cifar10",
     "load_digits",
     "load_mnist_test",
+    "load_pg19",
     "load_targets",
     "load_usps",
+    "load_wikitext",
     "package_texts",
     "photo_patches",
     "planted_reversal",

@@ -17,6 +17,48 @@ _FOUNDRY = (
 )
 
 FILES = {
+    "books/11-0.txt": RemoteFile(
+        "https://raw.githubusercontent.com/GITenberg/Alice-s-Adventures-in-Wonderland_11/"
+        "7f18748e114b994d5d9454d5793581bc0b9cf9d7/11-0.txt",
+        "49a0b2726606e1290ac03a63978fa1dd1bd38a8d805704d98265f393533ea094",
+    ),
+    "books/14263.txt": RemoteFile(
+        "https://raw.githubusercontent.com/GITenberg/Katrine--A-Novel_14263/"
+        "cda5284ad5c11e1928cd4c133c0726c1592bea08/14263.txt",
+        "dc5bed18d3a90cda97ffeae03c59f97c182de19d3538628804a597db7b7e103b",
+    ),
+    "books/16215.txt": RemoteFile(
+        "https://raw.githubusercontent.com/GITenberg/Jack-Sheppard--A-Romance_16215/"
+        "53c2275d68a942a3c29d037179f8b89c9b094c3f/16215.txt",
+        "c1b00a72015340f131da3b139b4f28dc686d0c944536175c6442159bb2be6869",
+    ),
+    "books/18304.txt": RemoteFile(
+        "https://raw.githubusercontent.com/GITenberg/American-AdventuresA-Second-Trip-Abroad-at-home-_18304/"
+        "748434ca594b6997cc8e8ff6af53cb9d343071bd/18304.txt",
+        "8e69f062d202a441b091545cb3b3edce0a35331d3cbec80e9d19eba4a0c3ae08",
+    ),
+    "books/3261.txt": RemoteFile(
+        "https://raw.githubusercontent.com/GITenberg/News-from-Nowhere--Or-An-Epoch-of-Rest--13-"
+        "Being-Some-Chapters-from-a-Utopian-Romance_3261/"
+        "79bd67b0ae225cd64f7bbc25c0449850b3131069/3261.txt",
+        "e5182ca7efdcfdb806cc6c981df49e0d40a1b578ad1c22beb9db1e69872da914",
+    ),
+    "books/52834-0.txt": RemoteFile(
+        "https://raw.githubusercontent.com/GITenberg/Guernsey-Folk-Lore-a-collection-of-"
+        "popular-superstitions-legendary-tales-peculiar-customs-pro__52834/"
+        "9cde4452b41d2b14c7cdb7356967c556db2cff80/52834-0.txt",
+        "a4aba4bbde7f373f79105d1754503d1a0c5ac6b89f737b0b228454cab243e8b3",
+    ),
+    "books/9198.txt": RemoteFile(
+        "https://raw.githubusercontent.com/GITenberg/The-Complete-Angler-1653_9198/"
+        "3e96ba0d8cc824b4aaf81f9e8d08dd904996df2b/9198.txt",
+        "c5443306c9734b93b1c388a46496f70cf96608e4d714ce0f87871fd7e07baad5",
+    ),
+    "books/972.txt": RemoteFile(
+        "https://raw.githubusercontent.com/GITenberg/The-Devil-s-Dictionary_972/"
+        "fcea6b9736136ae4bd6bb76b398d56b7cd62e3c8/972.txt",
+        "f61a70f08650fd2b87101cb276b4d6cf12c4714d4bbd0a8a45a27501ffc8fea3",
+    ),
     "cifar-10-binary.tar.gz": RemoteFile(
         "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
         "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
@@ -53,6 +95,16 @@ FILES = {
         "https://raw.githubusercontent.com/niuers/Learning-From-Data-A-Short-Course/"
         "879a698b960e5867f7c2b11f8938fa89c3d21839/data/usps.h5",
         "734f88c541104a956d88be2c95d03b4a463ffd74ccc2ba9c80841fb98e3fcb36",
+    ),
+    "wikitext-2/test.txt": RemoteFile(
+        "https://raw.githubusercontent.com/pytorch/examples/"
+        "77f55b912142e11fcfdf5b530231fb9c52f181e8/word_language_model/data/wikitext-2/test.txt",
+        "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+    ),
+    "wikitext-2/valid.txt": RemoteFile(
+        "https://raw.githubusercontent.com/pytorch/examples/"
+        "77f55b912142e11fcfdf5b530231fb9c52f181e8/word_language_model/data/wikitext-2/valid.txt",
+        "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
     ),
 }
 
