@@ -69,6 +69,7 @@ def masked_perplexity(
     budgets: int | Int[Tensor, "b layers t"] | None = None,
     meter: KVAccessMeter | None = None,
     positions: Int[Tensor, "b n"] | None = None,
+    renormalize: bool = True,
 ) -> MaskedPerplexity:
     """Evaluate a model as if it decoded each sequence in sparse steps, in one forward a sequence.
 
@@ -99,6 +100,8 @@ def masked_perplexity(
         Counts the reads.
     positions : Int[Tensor, "b n"], optional
         For each sequence the positions whose logits are wanted; default none.
+    renormalize : bool, default True
+        Whether the softmax runs over the kept tokens; False: over all, as printed in the paper.
 
     Returns
     -------
@@ -110,8 +113,8 @@ def masked_perplexity(
     ImportError
         If transformers is missing: the extra ``hf`` brings it.
     ValueError
-        If an argument is out of range, the policy needs a draft or budgets that are not given, or a model is one that
-        sparse attention refuses (`check_model`).
+        If an argument is out of range, the policy needs a draft or budgets that are not given, a model is one that
+        sparse attention refuses (`check_model`), or ``renormalize=False`` is asked of a policy that changes scores.
 
     Notes
     -----
@@ -137,6 +140,8 @@ def masked_perplexity(
     """
     length = input_ids.shape[1]
     prompt = check_evaluation(target, input_ids, policy, gamma, prefill, dense_layers, draft, budgets)
+    if not renormalize and policy is not None and policy.shifts_scores:
+        raise ValueError(f"renormalize=False does not go with {type(policy).__name__}, which changes scores")
     if positions is not None and not (
         len(positions) == len(input_ids) and ((0 <= positions) & (positions < length)).all()
     ):
@@ -161,7 +166,8 @@ def masked_perplexity(
                 row_positions=row_positions,
                 budgets=sequence_budgets(budgets, i, layers, starts),
             )
-            logits = target(tokens[None], use_cache=False, layer_hook=layer_hook(policy, run, meter)).logits[0]
+            hook = layer_hook(policy, run, meter)
+            logits = target(tokens[None], use_cache=False, layer_hook=hook, renormalize=renormalize).logits[0]
             nll[i, prompt + 1 :] = cross_entropy(logits[prompt:-1].float(), tokens[prompt + 1 :], reduction="none")
             if positions is not None:
                 wanted.append(logits[positions[i]])

@@ -28,7 +28,8 @@ def register_sparse_attention(name: str = "selectlib_sparse", *, backend: str = 
       stays masked; positions are then those in the cache, padding included.
     * ``layer_hook``, a function of a `LayerView` that returns the mask of that layer, ``(g, q, l)`` with ``l`` all
       columns, those in flight included, or None for dense attention. It is called in every layer, before attention.
-      What lies after a query is masked in any case; each query must see some column. One sequence at a time.
+      What lies after a query is masked in any case; each query must see some column. One sequence at a time. With
+      ``renormalize=False``, a third argument, the hook's mask is applied after the softmax.
 
     Without them attention is dense, bit for bit what the implementation ``"sdpa"`` gives.
 
@@ -96,6 +97,7 @@ def _attention(
     gather: bool,
     sparse_plan: SparsePlan | None = None,
     layer_hook: LayerHook | None = None,
+    renormalize: bool = True,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls in each layer; the mask is transformers' own, None where plain causality is enough."""
@@ -112,7 +114,10 @@ def _attention(
         if keep is None:
             return dense(attention_mask)
         _check_mask(keep, query, key)
-        return dense(_visible(attention_mask, query, key) & widen_heads(keep, query.shape[1]))
+        visible = _visible(attention_mask, query, key)
+        if not renormalize:
+            return zeroed_attention(query, key, value, visible, keep, scaling).transpose(1, 2).contiguous(), None
+        return dense(visible & widen_heads(keep, query.shape[1]))
     assert sparse_plan is not None
     selection = sparse_plan.selection(module.layer_idx)
     if selection is None or selection.everything:

@@ -2,11 +2,13 @@ import pytest
 import torch
 from small_llamas import llama, tokens
 from torch.nn.functional import cross_entropy
+from transformers import DynamicCache
 
 from selectlib.attention._budgets import matched_budgets
-from selectlib.attention._evaluate import masked_perplexity
+from selectlib.attention._evaluate import draft_rows, masked_perplexity
 from selectlib.attention._look_ahead import look_ahead
 from selectlib.attention._meter import KVAccessMeter
+from selectlib.attention._plan import SparsePlan
 from selectlib.attention._policies import (
     H2OPolicy,
     OracleTopKPolicy,
@@ -20,7 +22,9 @@ from selectlib.attention._policies import (
     WindowPolicy,
 )
 from selectlib.attention._rotary import rotary_frequencies
+from selectlib.attention._selection import draft_keep
 from selectlib.attention._stepwise import stepwise_logits
+from selectlib.attention._target import sparse_attention
 from selectlib.seeding import generator
 
 LENGTH, MAP = 60, [0, 0, 1]
@@ -253,3 +257,25 @@ def test_kinds_and_look_ahead_arguments_are_checked(pair):
             look_ahead(target, ids, WindowPolicy(), budgets=9, generator=generator(100), **changes)
     with pytest.raises(ValueError, match="one sequence, got 2"):
         look_ahead(target, ids.expand(2, -1), WindowPolicy(), budgets=9, generator=generator(100))
+
+
+@pytest.mark.oracle
+def test_weights_that_are_not_scaled_up_again(pair):
+    """The first step, as a decoder would run it with a plan of the same masks."""
+    target, draft = pair
+    ids, start, gamma = tokens(target, LENGTH), 20, 4
+    options = {"gamma": gamma, "draft": draft, "dense_layers": 1, "prefill": start, "positions": EVERYWHERE}
+    fast = masked_perplexity(target, ids, SpecAttnPolicy(MAP, 0.6), renormalize=False, **options).logits[0]
+    scaled = masked_perplexity(target, ids, SpecAttnPolicy(MAP, 0.6), **options).logits[0]
+    at = torch.arange(start, start + gamma)
+    rows = draft_rows(draft, ids[0], (0, 1))
+    keep = draft_keep(torch.stack([rows[0][at], rows[1][at]]), at, at, start, 0.6)
+    plan = SparsePlan([None, keep[0][None], keep[1][None]], renormalize=False)
+    with sparse_attention(target):
+        cache = target(ids[:, :start], cache=DynamicCache()).cache
+        slow = target(ids[:, start : start + gamma], cache=cache, sparse_plan=plan).logits[0]
+    assert (fast[at] - slow).abs().max() < 1e-5  # these weights are float32
+    assert (fast[at] - scaled[at]).abs().max() > 0.01
+    with pytest.raises(ValueError, match="renormalize=False does not go with StreamingLLMPolicy"):
+        shifted = StreamingLLMPolicy(inv_freq=rotary_frequencies(target))
+        masked_perplexity(target, ids, shifted, budgets=9, renormalize=False, **options)
