@@ -1,5 +1,7 @@
 """Timing side by side: contestants take turns on the same inputs, every repeat is kept, ratios carry an interval."""
 
+import argparse
+import os
 import signal
 import textwrap
 import time
@@ -7,14 +9,51 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from selectlib.device import pick_device
+
 LEVEL = 0.95
 REST = 0.3  # seconds before each timed run: the other side's idle BLAS threads spin for a while, on the same cores
+
+
+def command_line(
+    description: str,
+    cases: Sequence[str],
+    *,
+    devices: Sequence[str] = ("cpu", "cuda"),
+    device_help: str,
+    threads: int | None = None,
+) -> argparse.Namespace:
+    """Read a benchmark's command line; torch then uses as many threads as it says, by default `threads` or one a core.
+
+    Returns
+    -------
+    argparse.Namespace
+        `device` (a `torch.device`), `cases` (names), `quick`, `threads`, and `folder`, where the results go: those of a
+        whole run replace the recorded ones, any others go to `_build/benchmarks`.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=devices, default="cpu", help=device_help)
+    parser.add_argument("--cases", nargs="+", choices=cases, default=list(cases), help="default: all")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, two repeats: a smoke run")
+    said = "one a core" if threads is None else threads
+    parser.add_argument(
+        "--threads", type=int, default=threads or os.cpu_count(), help=f"of both sides; default: {said}"
+    )
+    parser.add_argument("--out", dest="folder", type=Path, help="folder of the results")
+    given = parser.parse_args()
+    root = Path(__file__).parent
+    whole = not given.quick and given.cases == list(cases)
+    given.folder = given.folder or (root / "results" if whole else root.parent / "_build/benchmarks")
+    given.device = pick_device(given.device)
+    torch.set_num_threads(given.threads)
+    return given
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,18 @@ python benchmarks/dsdm.py --quick                  tiny sizes, to see that it wo
 The digits come from `selectlib.data`: downloaded once, or read from the folder that SELECTLIB_DATA names.
 """
 
-import argparse
-import os
 import sys
 import time
-from pathlib import Path
 
 import torch
 from _dsdm_counts import count_differences, counts
 from _dsdm_races import SEED, Setting, estimate, forward
 from _dsdm_traker import Traker
+from _harness import command_line
 from _record import machine, peaks, today, versions, write
 from threadpoolctl import threadpool_limits
 
 from selectlib.corpora import CorrectClassMargin, DatamodelEstimator, JLProjector
-from selectlib.device import pick_device
 from selectlib.nets import ConvNet
 
 CASES = {"estimate": estimate, "forward": forward, "counts": counts}
@@ -91,30 +88,19 @@ def measurements(cases: dict[str, dict], checks: dict[str, dict]) -> dict[str, d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--device", choices=["cpu"], default="cpu", help="traker's fast path needs CUDA; here both use the CPU"
-    )
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="default: all")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, two repeats: a smoke run")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both sides; default: one a core")
-    parser.add_argument("--out", type=Path, help="folder of the results")
-    given = parser.parse_args()
-    root = Path(__file__).parent
-    whole = not given.quick and given.cases == list(CASES)
-    folder = given.out or (root / "results" if whole else root.parent / "_build/benchmarks")
     start = time.perf_counter()
-    device = pick_device(given.device)
-    torch.set_num_threads(given.threads)
+    given = command_line(
+        __doc__, list(CASES), devices=["cpu"], device_help="traker's fast path needs CUDA; here both use the CPU"
+    )
     with threadpool_limits(given.threads):
-        about = machine(device, given.threads)
-        setting = Setting(device, given.quick, peaks(device, 512 if given.quick else 2048, torch.float32))
+        about = machine(given.device, given.threads)
+        setting = Setting(given.device, given.quick, peaks(given.device, 512 if given.quick else 2048, torch.float32))
         checks = correctness(setting)
         cases = {name: CASES[name](setting) for name in given.cases}
     results = {
         "benchmark": "dsdm",
         "title": "Datamodels beside traker, n-grams beside data-selection",
-        "device": given.device,
+        "device": given.device.type,
         "quick": given.quick,
         "date": today(),
         "seconds": time.perf_counter() - start,
@@ -127,7 +113,7 @@ def main() -> None:
         "cases": cases,
         "measurements": measurements(cases, checks),
     }
-    print(f"{write(results, folder)}: {results['seconds']:.0f} s", file=sys.stderr)
+    print(f"{write(results, given.folder)}: {results['seconds']:.0f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,22 +5,19 @@ python benchmarks/kdpp.py --cases first further   some of them; writes to _build
 python benchmarks/kdpp.py --quick                 tiny sizes, to see that it works; writes to _build/benchmarks
 """
 
-import argparse
 import io
 import itertools
-import os
 import sys
 import time
 import warnings
 from collections import Counter
 from contextlib import redirect_stdout
-from pathlib import Path
 
 import _dppy
 import numpy as np
 import sklearn.datasets
 import torch
-from _harness import fastest, interval_of_medians, ratio, reason, slope
+from _harness import command_line, fastest, interval_of_medians, ratio, reason, slope
 from _kdpp_races import LABELS, NARROW, SEED, WIDE, Setting, dense, first, further, large
 from _record import machine, peaks, today, versions, write
 from scipy.optimize import brentq
@@ -28,7 +25,6 @@ from scipy.stats import binomtest
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from selectlib.device import pick_device
 from selectlib.seeding import generator, replicate_seeds
 from selectlib.stats import chi_square_fit, proportion_interval
 from selectlib.subsets import KDPP, RBF, CallableKernel
@@ -190,29 +186,18 @@ def share_difference(a: dict, b: dict) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of our side; default: cpu")
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="default: all")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, two repeats: a smoke run")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both sides; default: one a core")
-    parser.add_argument("--out", type=Path, help="folder of the results")
-    given = parser.parse_args()
-    root = Path(__file__).parent
-    whole = not given.quick and given.cases == list(CASES)
-    folder = given.out or (root / "results" if whole else root.parent / "_build/benchmarks")
     start = time.perf_counter()
-    device = pick_device(given.device)
-    torch.set_num_threads(given.threads)
+    given = command_line(__doc__, list(CASES), device_help="of our side; default: cpu")
     warnings.simplefilter("ignore")  # the peer's of numpy's changes, ours of pools that are too small for few looks
     with threadpool_limits(given.threads), redirect_stdout(io.StringIO()):  # the peer prints how it made its kernel
-        about = machine(device, given.threads)
-        setting = Setting(device, given.quick, peaks(device, 512 if given.quick else 2048))
+        about = machine(given.device, given.threads)
+        setting = Setting(given.device, given.quick, peaks(given.device, 512 if given.quick else 2048))
         laws = correctness(setting)
         cases = {name: CASES[name](setting) for name in given.cases}
     results = {
         "benchmark": "kdpp",
         "title": "k-DPP sampling beside DPPy",
-        "device": given.device,
+        "device": given.device.type,
         "quick": given.quick,
         "date": today(),
         "seconds": time.perf_counter() - start,
@@ -225,7 +210,7 @@ def main() -> None:
         "cases": cases,
         "measurements": measurements(cases),
     }
-    print(f"{write(results, folder)}: {results['seconds']:.0f} s", file=sys.stderr)
+    print(f"{write(results, given.folder)}: {results['seconds']:.0f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ NEEDED = {
             "dsir_counts_speed",
         },
     ),
+    "specattn": ("specattn/does_it_pay", {"assisted_speed"}),
 }
 
 
@@ -66,6 +67,11 @@ def kdpp(request) -> dict:
 
 @pytest.fixture(params=[path for path in RESULTS if path.stem.startswith("dsdm-")], ids=lambda path: path.stem)
 def dsdm(request) -> dict:
+    return json.loads(request.param.read_text())
+
+
+@pytest.fixture(params=[path for path in RESULTS if path.stem.startswith("specattn-")], ids=lambda path: path.stem)
+def specattn(request) -> dict:
     return json.loads(request.param.read_text())
 
 
@@ -148,6 +154,25 @@ def test_claims_of_dsdm_follow_from_its_cases(dsdm):
     assert measured["dsir_count_mismatches"] == dsdm["correctness"]["counts"]["error"] == 0
 
 
+def test_claim_of_specattn_follows_from_its_case_and_all_sides_made_the_same_tokens(specattn):
+    rows = specattn["cases"]["decoding"]["parts"][0]["rows"]
+    measured = specattn["measurements"]["specattn/does_it_pay/assisted_speed"]["value"]
+    assert measured == pytest.approx(np.median(rows["assisted"]["seconds"]) / np.median(rows["dense"]["seconds"]))
+    assert [specattn["correctness"][name]["error"] for name in ("assisted", "dense")] == [0, 0]
+    assert rows["dense"]["saved"] == [0] * len(rows["dense"]["seconds"])
+    assert min(rows["sparse"]["saved"]) > 0
+
+
+def test_masks_of_specattn_were_exact_where_they_say_so(specattn):
+    for part in specattn["cases"]["masks"]["parts"]:
+        kept = {name: row["kept"] for name, row in part["rows"].items()}
+        assert kept["radix"] == kept["bits_exact"]
+        assert kept["sort"] == pytest.approx(kept["radix"], rel=1e-3)  # sums in float32 may move the last one
+        assert np.mean(kept["radix"]) <= np.mean(kept["bits"])
+        if part["length"] >= 2048:
+            assert np.mean(kept["bits"]) <= 1.006 * np.mean(kept["radix"])
+
+
 def test_ground_truth_is_whole_and_its_subsets_can_be_drawn_again():
     """Of the images themselves, which are downloaded, the benchmark checks the hashes."""
     study = load("_dsdm_study")
@@ -162,6 +187,27 @@ def test_ground_truth_is_whole_and_its_subsets_can_be_drawn_again():
     assert provenance["parameters"] == sum(p.numel() for p in study.network().parameters()) >= 1_000_000
     for name in ("epochs", "batch", "lr", "weight_decay", "seed", "alpha"):
         assert provenance[name] == getattr(study, name.upper())
+
+
+def test_a_whole_run_replaces_the_results_and_any_other_does_not(monkeypatch, tmp_path):
+    def given(*words, **settings):
+        monkeypatch.setattr(sys, "argv", ["benchmark", *words])
+        threads = torch.get_num_threads()
+        try:
+            found = harness.command_line("what it does", ["a", "b"], device_help="where", **settings)
+            assert torch.get_num_threads() == found.threads
+            return found
+        finally:
+            torch.set_num_threads(threads)
+
+    whole = given("--threads", "1")
+    assert (whole.folder, whole.cases, whole.quick) == (ROOT / "benchmarks/results", ["a", "b"], False)
+    assert whole.device == torch.device("cpu")
+    assert given("--quick").folder == given("--cases", "a").folder == ROOT / "_build/benchmarks"
+    assert given("--out", str(tmp_path)).folder == tmp_path
+    assert given(threads=1).threads == 1
+    with pytest.raises(SystemExit):
+        given("--device", "cuda", devices=["cpu"])
 
 
 def contestant(name, run, repeats, **more):

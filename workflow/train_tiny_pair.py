@@ -41,7 +41,9 @@ def make(name: str, seed: int, folder: Path) -> dict:
     measured["perplexity_after_text"] = text_perplexity(model, held_out, length=CONTEXT)
     if name == "draft":
         write(model, folder / "draft_text")
-        model.half().float()  # goes on from the weights as they were written, so that the second stage can be repeated
+        with torch.no_grad():  # the second stage begins with the weights as written, so that it can be repeated
+            for weights in model.parameters():
+                weights.copy_(weights.half())
     train_on_needles(model, train, CURRICULA[name], seed=seed, progress=report)
     write(model, folder / name)
     measured["perplexity"] = text_perplexity(model, held_out, length=CONTEXT)

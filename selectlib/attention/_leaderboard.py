@@ -69,12 +69,13 @@ def score_policy(
     gamma: int = 4,
     prefill: float | int = 0.1,
     dense_layers: int = 2,
+    renormalize: bool = True,
 ) -> Score:
     """Evaluate one policy and count its reads.
 
     Parameters
     ----------
-    target, input_ids, policy, draft, budgets, gamma, prefill, dense_layers
+    target, input_ids, policy, draft, budgets, gamma, prefill, dense_layers, renormalize
         As for `masked_perplexity`.
     answers : Tensor of int, shape (b, n), optional
         Positions of tokens that are to be guessed from what stands before; at least 1.
@@ -102,7 +103,7 @@ def score_policy(
     positions = None if answers is None else answers - 1
     result = masked_perplexity(
         target, input_ids, policy, draft=draft, budgets=budgets, gamma=gamma, prefill=prefill,
-        dense_layers=dense_layers, meter=meter, positions=positions,
+        dense_layers=dense_layers, meter=meter, positions=positions, renormalize=renormalize,
     )  # fmt: skip
     right = None
     if answers is not None:
