@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from selectlib.attention._tiny_pair import CONTEXT, CURRICULA, SIZES, TEXT_LESSONS, new_tiny, new_tokenizer, tiny_texts
-from selectlib.attention._tiny_training import answer_accuracy, text_perplexity, train_on_needles, train_on_text
+from selectlib.attention._tiny_quality import answer_accuracy, text_perplexity
+from selectlib.attention._tiny_training import train_on_needles, train_on_text
 from selectlib.data import topic_texts
 
 DOCUMENTS = 34  # as many as the held-out text fills

@@ -9,7 +9,7 @@ from selectlib.attention._capture import Capture, capture_attention
 from selectlib.attention._decoder import DecodingResult, SpecAttnDecoder
 from selectlib.attention._evaluate import MaskedPerplexity, masked_perplexity
 from selectlib.attention._interface import register_sparse_attention
-from selectlib.attention._law import MaskBias, ToyModel, mask_bias, toy_keep
+from selectlib.attention._law import MaskBias, ToyModel, mask_bias
 from selectlib.attention._layer_maps import greedy_map, monotone_map, uniform_map
 from selectlib.attention._leaderboard import Score, leaderboard, score_policy
 from selectlib.attention._load_pair import ModelPair, load_pair
@@ -42,14 +42,8 @@ from selectlib.attention._tiny_pair import (
     tiny_llama_pair,
     tiny_texts,
 )
-from selectlib.attention._tiny_training import (
-    Lesson,
-    answer_accuracy,
-    new_llama,
-    text_perplexity,
-    train_on_needles,
-    train_on_text,
-)
+from selectlib.attention._tiny_quality import answer_accuracy, text_perplexity
+from selectlib.attention._tiny_training import Lesson, new_llama, train_on_needles, train_on_text
 from selectlib.attention._toy_loop import continuation_counts, continuation_law
 from selectlib.attention._view import LayerView
 
@@ -116,7 +110,6 @@ __all__ = [
     "tiny_draft_after_text",
     "tiny_llama_pair",
     "tiny_texts",
-    "toy_keep",
     "train_on_needles",
     "train_on_text",
     "uniform_map",

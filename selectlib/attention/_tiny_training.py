@@ -1,7 +1,6 @@
 """Training of a draft and a target that can look facts up: running text first, then needles at growing lengths."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selectlib.attention._needles import needle_documents
+from selectlib.attention._tiny_quality import float_logits
 from selectlib.seeding import generator, uniform_indices
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ def train_on_text(
 
     Examples
     --------
+    >>> from selectlib.attention import text_perplexity
     >>> model = new_llama(32, width=16, layers=1, heads=2, kv_heads=1, hidden=32, context=64, seed=100)
     >>> text = torch.arange(500) % 7
     >>> _ = train_on_text(model, text, Lesson(16, 4, 30), seed=100, vocab_size=32)
@@ -218,6 +219,7 @@ def train_on_needles(
 
     Examples
     --------
+    >>> from selectlib.attention import answer_accuracy
     >>> model = new_llama(16, width=16, layers=1, heads=2, kv_heads=1, hidden=32, context=64, seed=100)
     >>> text, sizes = torch.arange(500) % 7, dict(classes=2, entities=3, vocab_size=7)
     >>> _ = train_on_needles(model, text, [Lesson(12, 8, 40), Lesson(24, 8, 20)], seed=100, **sizes)
@@ -246,103 +248,6 @@ def train_on_needles(
     return _train(model, batches(), steps, needed, muon_lr, adam_lr, progress)
 
 
-@torch.inference_mode()
-def text_perplexity(model: "LlamaForCausalLM", tokens: Int[Tensor, "m"], *, length: int, batch: int = 8) -> float:
-    """Measure the perplexity of running text, cut into windows.
-
-    Parameters
-    ----------
-    model : LlamaForCausalLM
-        The model.
-    tokens : Tensor of int64, shape (m,)
-        The text.
-    length : int
-        Tokens of a window; what is left at the end is dropped.
-    batch : int, default 8
-        Windows of a forward pass.
-
-    Returns
-    -------
-    float
-        exp of the mean loss over all tokens of a window but its first.
-
-    Raises
-    ------
-    ValueError
-        If the text is shorter than a window.
-
-    Examples
-    --------
-    >>> model = new_llama(32, width=16, layers=1, heads=2, kv_heads=1, hidden=32, context=64, seed=100)
-    >>> 30 < text_perplexity(model, torch.arange(500) % 7, length=16) < 34
-    True
-    """
-    count = len(tokens) // length
-    if count == 0:
-        raise ValueError(f"tokens must hold a window of {length}, got {len(tokens)}")
-    total = torch.zeros((), dtype=torch.float64, device=model.device)
-    for ids in tokens[: count * length].view(count, length).split(batch):
-        ids = ids.to(model.device)
-        logits = _logits(model, ids[:, :-1])
-        total += F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
-    return float((total / (count * (length - 1))).exp())
-
-
-@torch.inference_mode()
-def answer_accuracy(
-    model: "LlamaForCausalLM",
-    tokens: Int[Tensor, "m"],
-    *,
-    n: int,
-    length: int,
-    seed: int,
-    batch: int = 8,
-    classes: int = 8,
-    entities: int = 16,
-    vocab_size: int = 512,
-) -> float:
-    """Measure how often the most likely token is the right answer in needle documents.
-
-    Parameters
-    ----------
-    model : LlamaForCausalLM
-        The model.
-    tokens : Tensor of int64, shape (m,)
-        Text to fill with.
-    n, length, seed : int
-        Documents, tokens of each, and their seed.
-    batch : int, default 8
-        Documents of a forward pass.
-    classes, entities, vocab_size : int, default 8, 16 and 512
-        As in `needle_documents`.
-
-    Returns
-    -------
-    float
-        From 0 to 1.
-
-    Raises
-    ------
-    ValueError
-        As `needle_documents`.
-
-    Examples
-    --------
-    >>> model = new_llama(648, width=16, layers=1, heads=2, kv_heads=1, hidden=32, context=64, seed=100)
-    >>> answer_accuracy(model, torch.arange(2000) % 7, n=8, length=64, seed=100) < 0.2
-    True
-    """
-    documents = needle_documents(
-        tokens, n, length, classes=classes, entities=entities, vocab_size=vocab_size, seed=seed
-    )
-    right = 0
-    for ids, answers in zip(documents.ids.split(batch), documents.answers.split(batch), strict=True):
-        ids, answers = ids.to(model.device), answers.to(model.device)
-        guesses = _logits(model, ids).argmax(-1)
-        right += int((guesses.gather(1, answers - 1) == ids.gather(1, answers)).sum())
-    return right / documents.answers.numel()
-
-
 def _train(
     model: "LlamaForCausalLM",
     batches: Iterator[tuple[Tensor, Tensor]],
@@ -361,7 +266,7 @@ def _train(
     schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda step: _rate(step, steps)) for o in optimizers]
     model.train()
     for step, (ids, weights) in enumerate(batches):
-        logits = _logits(model, ids[:, :-1])[..., :vocab_size]
+        logits = float_logits(model, ids[:, :-1])[..., :vocab_size]
         losses = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view_as(weights)
         loss = (losses * weights).sum() / weights.sum()
         loss.backward()
@@ -377,13 +282,3 @@ def _train(
 def _rate(step: int, steps: int) -> float:
     """Share of the highest learning rate: a short rise, then constant, then a linear fall over the second half."""
     return min(1.0, (step + 1) / _WARM_UP, 2 * (steps - step) / steps)
-
-
-def _logits(model: "LlamaForCausalLM", ids: Tensor) -> Tensor:
-    """Logits in float32; on CUDA the pass before runs in bfloat16."""
-    precision: AbstractContextManager = nullcontext()
-    if ids.device.type == "cuda":
-        precision = torch.autocast("cuda", dtype=torch.bfloat16)
-    with precision:
-        logits = model(input_ids=ids, use_cache=False).logits
-    return logits.float()

@@ -18,14 +18,8 @@ from selectlib.attention._tiny_pair import (
     tiny_llama_pair,
     tiny_texts,
 )
-from selectlib.attention._tiny_training import (
-    Lesson,
-    answer_accuracy,
-    new_llama,
-    text_perplexity,
-    train_on_needles,
-    train_on_text,
-)
+from selectlib.attention._tiny_quality import answer_accuracy, text_perplexity
+from selectlib.attention._tiny_training import Lesson, new_llama, train_on_needles, train_on_text
 from selectlib.data import topic_texts
 
 SMALL = {"width": 16, "layers": 1, "heads": 2, "kv_heads": 1, "hidden": 32, "context": 64}
