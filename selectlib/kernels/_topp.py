@@ -34,7 +34,7 @@ def topp_mask(
 
     Parameters
     ----------
-    weights : Tensor, shape (*rows, l)
+    weights : Tensor, shape (..., l)
         At least 0, finite; rows need not sum to 1. Floating, of any strides; halves are widened and float64 is rounded
         to float32 first. Entries that are 0 are never kept, so that shorter rows may be padded with 0.
     p : float
@@ -57,10 +57,10 @@ def topp_mask(
 
     Returns
     -------
-    mask : Tensor of bool, shape (*rows, l)
+    mask : Tensor of bool, shape (..., l)
         The entries of at least the threshold of their row. Entries that tie are kept together, so that a set can be
         larger than what sorting would cut by as many as tie. A row of zeros keeps nothing.
-    threshold : Tensor of float32, shape (*rows,)
+    threshold : Tensor of float32, shape (...)
         Only with `return_threshold`; infinite for a row that keeps nothing.
 
     Raises
