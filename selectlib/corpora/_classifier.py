@@ -13,7 +13,7 @@ from torch import Tensor
 
 from selectlib.corpora._draws import check_generator, permutation, uniforms
 from selectlib.corpora._rows import Rows, check_rows, linear, row_width, take_cpu
-from selectlib.corpora._topk import top_k
+from selectlib.kernels import top_k
 from selectlib.pool import Pool, check_select_args
 
 Mode = Literal["topk", "pareto"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selectlib.corpora._draws import check_generator
 from selectlib.corpora._examples import Examples, check_examples
-from selectlib.corpora._topk import top_k
+from selectlib.kernels import top_k
 from selectlib.pool import Pool, check_select_args
 
 Normalize = Literal["none", "std", "rank"]

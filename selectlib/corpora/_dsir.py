@@ -9,7 +9,7 @@ from torch import Tensor
 from selectlib.corpora._draws import check_generator, gumbels
 from selectlib.corpora._ngrams import HashedNGrams
 from selectlib.corpora._rows import Rows, check_rows, column_sums, linear, row_width
-from selectlib.corpora._topk import top_k
+from selectlib.kernels import top_k
 from selectlib.pool import Pool, check_select_args
 
 _EPSILON = 1e-8  # added to probabilities, so that a bucket that was never seen has a logarithm

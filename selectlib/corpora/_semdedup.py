@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selectlib.corpora._draws import check_generator, permutation, seed_of
 from selectlib.corpora._rows import Rows, row_blocks, take
-from selectlib.corpora._topk import top_k
+from selectlib.kernels import top_k
 from selectlib.pool import Pool, check_select_args
 
 _FIT_PER_CLUSTER = 256  # items that the k-means sees, per cluster

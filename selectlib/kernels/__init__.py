@@ -9,9 +9,11 @@ from selectlib.kernels._projection_dense import (
 )
 from selectlib.kernels._projection_sparse import back_project_sjlt, project_sjlt
 from selectlib.kernels._signs import projection_signs
+from selectlib.kernels._topk import TopK, top_k
 from selectlib.kernels._topp import topp_mask
 
 __all__ = [
+    "TopK",
     "back_project_gaussian",
     "back_project_rademacher",
     "back_project_sjlt",
@@ -20,5 +22,6 @@ __all__ = [
     "project_rademacher",
     "project_sjlt",
     "projection_signs",
+    "top_k",
     "topp_mask",
 ]

@@ -6,8 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selectlib.corpora import _topk
-from selectlib.corpora._topk import top_k
+from selectlib.kernels import _topk, top_k
 from selectlib.seeding import generator
 
 NUMBERS = st.sampled_from([0.0, -0.0, 1.0, 2.0, -3.0, float("inf"), float("-inf"), float("nan")])
