@@ -53,14 +53,17 @@ class Pool:
         Features of the source domain.
     target_samples : object, optional
         A sample of the target, labelled or not, in the form that the selector at hand documents.
+    n_total : int, optional
+        Items before any was labelled and taken out, at least n: for selectors that keep a share of the whole.
 
     Raises
     ------
     TypeError
-        If `features` is neither a tensor nor a source, or a tensor field does not hold floats.
+        If `features` is neither a tensor nor a source, a tensor field does not hold floats, or `n_total` is not an int.
     ValueError
         If the pool is empty, a tensor field is not 2-D, holds NaN or infinity, sits on another device than
-        `features`, has another width than `features`, or `logits` has another length than `features`.
+        `features`, has another width than `features`, `logits` has another length than `features`, or `n_total` is
+        below n.
 
     Notes
     -----
@@ -79,6 +82,7 @@ class Pool:
     labeled_features: Float[Tensor, "m d"] | None = None
     source_features: Float[Tensor, "s d"] | None = None
     target_samples: object | None = None
+    n_total: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.features, Tensor | ItemSource):
@@ -93,6 +97,10 @@ class Pool:
             raise ValueError("features holds no items; a pool needs at least 1")
         if self.logits is not None and len(self.logits) != len(self):
             raise ValueError(f"logits must have one row an item: {len(self.logits)} rows for {len(self)} items")
+        if self.n_total is not None and (not isinstance(self.n_total, int) or isinstance(self.n_total, bool)):
+            raise TypeError(f"n_total must be an int, got {type(self.n_total).__name__}")
+        if self.n_total is not None and self.n_total < len(self):
+            raise ValueError(f"n_total must be at least the pool's {len(self)} items, got {self.n_total}")
 
     def __len__(self) -> int:
         """Return the number of items, n."""
