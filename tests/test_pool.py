@@ -57,7 +57,7 @@ class Distances:
     """An estimator for `DsDmSelector`: an example helps the targets the more, the nearer it is to their mean."""
 
     def score_mean(self, pool, targets):
-        return [SimpleNamespace(scores=-(pool[0] - vectors.mean()).abs()) for (vectors,) in targets]
+        return [SimpleNamespace(scores=-(pool[0].to(vectors.device) - vectors.mean()).abs()) for (vectors,) in targets]
 
 
 SELECTORS = [

@@ -15,7 +15,7 @@ _BATCH = 256  # rows at a time: bounds what the sums of the parts take
 
 
 @triton.jit
-def _add_word(acc, word, grads, start, params, stride_coordinate, live, PARTS: tl.constexpr, OPERAND: tl.constexpr):
+def _add_word(acc, word, grads, start, num_params, stride_coordinate, live, PARTS: tl.constexpr, OPERAND: tl.constexpr):
     """Add the 32 coordinates whose signs are the bits of `word`, one word a column, to the sums (columns, batch).
 
     Triton's interpreter cannot multiply bfloat16: with float32 as OPERAND it rounds to bfloat16 and widens again.
@@ -23,7 +23,7 @@ def _add_word(acc, word, grads, start, params, stride_coordinate, live, PARTS: t
     bit = tl.arange(0, 32)
     signs = tl.where((word[:, None] >> bit[None, :].to(tl.uint32)) & 1 == 1, 1.0, -1.0).to(tl.bfloat16).to(OPERAND)
     at = start + bit
-    inside = (at >= 0) & (at < params)
+    inside = (at >= 0) & (at < num_params)
     left = tl.load(grads + at[:, None] * stride_coordinate, mask=inside[:, None] & live[None, :], other=0.0)
     left = left.to(tl.float32)
     for _ in tl.static_range(PARTS - 1):
@@ -34,12 +34,13 @@ def _add_word(acc, word, grads, start, params, stride_coordinate, live, PARTS: t
     return tl.dot(signs, left.to(tl.bfloat16).to(OPERAND), acc)
 
 
+# No argument may be called `params`: Triton's launcher keeps a variable of that name, and passes it instead.
 @triton.jit(do_not_specialize=["seed", "model_id", "first_counter", "skipped"])
 def project_kernel(
     grads,
     partial,
     batch,
-    params,
+    num_params,
     proj_dim,
     first_counter,
     skipped,
@@ -68,10 +69,10 @@ def project_kernel(
     at = first.to(tl.int64) * 128 - skipped
     for _ in range(first, tl.minimum(first + counters_each, counters)):
         w0, w1, w2, w3 = tl.philox(seed, counter, column.to(tl.uint32), model, tag)
-        acc = _add_word(acc, w0, row_of_grads, at, params, stride_coordinate, live, PARTS, OPERAND)
-        acc = _add_word(acc, w1, row_of_grads, at + 32, params, stride_coordinate, live, PARTS, OPERAND)
-        acc = _add_word(acc, w2, row_of_grads, at + 64, params, stride_coordinate, live, PARTS, OPERAND)
-        acc = _add_word(acc, w3, row_of_grads, at + 96, params, stride_coordinate, live, PARTS, OPERAND)
+        acc = _add_word(acc, w0, row_of_grads, at, num_params, stride_coordinate, live, PARTS, OPERAND)
+        acc = _add_word(acc, w1, row_of_grads, at + 32, num_params, stride_coordinate, live, PARTS, OPERAND)
+        acc = _add_word(acc, w2, row_of_grads, at + 64, num_params, stride_coordinate, live, PARTS, OPERAND)
+        acc = _add_word(acc, w3, row_of_grads, at + 96, num_params, stride_coordinate, live, PARTS, OPERAND)
         counter += 1
         at += 128
     into = partial + ((part * batch + member) * proj_dim)[None, :] + column[:, None]
@@ -90,7 +91,7 @@ def _signed(word, minus_bits):
 def back_project_kernel(
     vectors,
     out,
-    params,
+    num_params,
     proj_dim,
     first_counter,
     skipped,
@@ -118,11 +119,11 @@ def back_project_kernel(
         s2 += _signed(w2, bits)
         s3 += _signed(w3, bits)
     at = i.to(tl.int64) * 128 - skipped + tl.arange(0, 32)
-    into = out + vector * params
-    tl.store(into + at, tl.sum(s0, 0), mask=(at >= 0) & (at < params))
-    tl.store(into + at + 32, tl.sum(s1, 0), mask=(at + 32 >= 0) & (at + 32 < params))
-    tl.store(into + at + 64, tl.sum(s2, 0), mask=(at + 64 >= 0) & (at + 64 < params))
-    tl.store(into + at + 96, tl.sum(s3, 0), mask=(at + 96 >= 0) & (at + 96 < params))
+    into = out + vector * num_params
+    tl.store(into + at, tl.sum(s0, 0), mask=(at >= 0) & (at < num_params))
+    tl.store(into + at + 32, tl.sum(s1, 0), mask=(at + 32 >= 0) & (at + 32 < num_params))
+    tl.store(into + at + 64, tl.sum(s2, 0), mask=(at + 64 >= 0) & (at + 64 < num_params))
+    tl.store(into + at + 96, tl.sum(s3, 0), mask=(at + 96 >= 0) & (at + 96 < num_params))
 
 
 def project(grads: Tensor, proj_dim: int, stream: Stream, row_offset: int) -> Tensor:

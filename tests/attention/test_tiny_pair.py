@@ -162,7 +162,7 @@ def test_bad_arguments_are_named():
 def test_training_on_cuda_in_bfloat16():
     model = new_llama(16, seed=100, **SMALL).cuda()
     text, sizes = torch.arange(500) % 7, {"classes": 2, "entities": 3, "vocab_size": 7}
-    train_on_text(model, text, Lesson(16, 8, 40), seed=100, vocab_size=7)
+    train_on_text(model, text, Lesson(16, 8, 80), seed=100, vocab_size=7)
     assert text_perplexity(model, text, length=16) < 4
     train_on_needles(model, text, [Lesson(12, 8, 60), Lesson(24, 8, 60)], seed=100, **sizes)
     assert {p.dtype for p in model.parameters()} == {torch.float32}

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
+import triton
 from test_projection import KINDS, back_project, project, whole_numbers
 
 from selectlib.seeding import generator
@@ -52,10 +54,10 @@ for parts, kind in ((3, "*fp32"), (2, "*fp16"), (1, "*bf16")):
     types = {"grads": kind, "partial": "*fp32", "seed": "u64", "first_counter": "i64"}
     compile(kernels.project_kernel, types, constants, 8)
 # Triton makes constants of arguments that are 1.
-ones = dict.fromkeys(["batch", "params", "proj_dim", "counters", "counters_each", "stride_batch"], 1)
+ones = dict.fromkeys(["batch", "num_params", "proj_dim", "counters", "counters_each", "stride_batch"], 1)
 compile(kernels.project_kernel, types | {"seed": "i32"}, constants | ones, 8)
 compile(kernels.back_project_kernel, {"vectors": "*fp32", "out": "*fp32", "model_id": "i64"}, {"TILE_COLUMNS": 64}, 4)
-ones = dict.fromkeys(["params", "proj_dim"], 1)
+ones = dict.fromkeys(["num_params", "proj_dim"], 1)
 compile(kernels.back_project_kernel, {"vectors": "*fp32", "out": "*fp32"}, {"TILE_COLUMNS": 64} | ones, 4)
 """
 
@@ -95,3 +97,13 @@ def test_cuda_repeats_itself_bit_by_bit(kind, nnz):
     g = torch.randn(33, 200_000, generator=generator(100)).cuda()
     first = project(kind, nnz, g, 64, seed=100)
     assert all(torch.equal(project(kind, nnz, g, 64, seed=100), first) for _ in range(5))
+
+
+@pytest.mark.parametrize("module", ["_projection_triton", "_topp_triton"])
+def test_no_argument_has_a_name_that_the_launcher_uses_itself(module):
+    """Triton writes the code that launches a kernel; its own variables hide arguments of the same names."""
+    found = vars(import_module(f"selectlib.kernels.{module}")).values()
+    kernels = [value for value in found if isinstance(value, triton.runtime.jit.JITCallable)]
+    assert kernels
+    for kernel in kernels:
+        assert not {"params", "specialization", "options", "backend", "grid", "warmup"} & set(kernel.arg_names), kernel
