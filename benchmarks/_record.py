@@ -107,12 +107,16 @@ def markdown(results: dict) -> str:
 
 def _correctness(results: dict) -> str:
     """Of samplers the fit of their law; of other checks the largest difference beside the allowed one."""
-    rows = results["correctness"].values()
-    if all("p" in row for row in rows):
-        lines = [[row["label"], f"{row['n']:,}", f"{row['p']:.3g}"] for row in rows]
-        return _table(["sampler", "sets", "chi-square p"], lines)
-    lines = [[row["label"], f"{row['n']:,}", f"{row['error']:.2g}", f"{row['allowed']:.2g}"] for row in rows]
-    return _table(["check", "numbers", "largest difference", "allowed"], lines)
+    laws = [row for row in results["correctness"].values() if "p" in row]
+    others = [row for row in results["correctness"].values() if "p" not in row]
+    tables = []
+    if others:
+        lines = [[row["label"], f"{row['n']:,}", f"{row['error']:.2g}", f"{row['allowed']:.2g}"] for row in others]
+        tables.append(_table(["check", "numbers", "largest difference", "allowed"], lines))
+    if laws:
+        lines = [[row["label"], f"{row['n']:,}", f"{row['p']:.3g}"] for row in laws]
+        tables.append(_table(["sampler", "sets", "chi-square p"], lines))
+    return "\n\n".join(tables)
 
 
 def _part(part: dict) -> list[str]:

@@ -5,15 +5,15 @@ import uuid
 from pathlib import Path
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text to a new file beside `path`, bring it to the disk, and let it take the name `path`.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a text or bytes to a new file beside `path`, bring it to the disk, and let it take the name `path`.
 
     Parameters
     ----------
     path
         Where the text goes; a file there is replaced.
-    text
-        What to write.
+    content
+        What to write; a text as UTF-8.
 
     Raises
     ------
@@ -30,8 +30,8 @@ def write_atomically(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

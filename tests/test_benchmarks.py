@@ -14,9 +14,9 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 RESULTS = sorted((ROOT / "benchmarks/results").glob("*.json"))
-# What notebooks read, by benchmark: the notebook and its measures.
+# What notebooks read, by recorded result: the notebook and its measures.
 NEEDED = {
-    "kdpp": (
+    "kdpp-cpu": (
         "kdpp/few_looks",
         {
             "vfx_over_alpha_seconds",
@@ -30,7 +30,7 @@ NEEDED = {
             "dppy_size_refusals",
         },
     ),
-    "dsdm": (
+    "dsdm-cpu": (
         "dsdm/at_scale",
         {
             "forward_speed",
@@ -41,7 +41,25 @@ NEEDED = {
             "dsir_counts_speed",
         },
     ),
-    "specattn": ("specattn/does_it_pay", {"assisted_speed"}),
+    "specattn-cpu": ("specattn/does_it_pay", {"assisted_speed"}),
+    "eada-cpu": (
+        "eada/pool_at_scale",
+        {
+            "core_set_speed",
+            "core_set_peer_mismatches",
+            "badge_speed",
+            "million_eada_seconds",
+            "million_core_set_seconds",
+            "million_badge_seconds",
+            "million_eada_gigabytes",
+            "million_core_set_gigabytes",
+            "million_badge_gigabytes",
+        },
+    ),
+    "eada-cuda": (
+        "eada/pool_at_scale",
+        {"cuda_ten_million_eada_seconds", "cuda_million_core_set_seconds", "cuda_million_badge_seconds"},
+    ),
 }
 
 
@@ -75,15 +93,20 @@ def specattn(request) -> dict:
     return json.loads(request.param.read_text())
 
 
+@pytest.fixture(params=[path for path in RESULTS if path.stem.startswith("eada-")], ids=lambda path: path.stem)
+def eada(request) -> dict:
+    return json.loads(request.param.read_text())
+
+
 def timed_rows(results: dict):
     for case in results["cases"].values():
         for part in case["parts"]:
             yield from ((part, row) for row in part["rows"].values() if "seconds" in row)
 
 
-@pytest.mark.parametrize("benchmark", NEEDED)
-def test_each_benchmark_is_recorded_on_cpu(benchmark):
-    assert f"{benchmark}-cpu" in [path.stem for path in RESULTS]
+@pytest.mark.parametrize("name", [name for name in NEEDED if name.endswith("-cpu")])
+def test_each_benchmark_is_recorded_on_cpu(name):
+    assert name in [path.stem for path in RESULTS]
 
 
 def test_table_is_made_from_the_results(results):
@@ -99,7 +122,7 @@ def test_recorded_run_is_whole_and_was_right(results):
 
 
 def test_measurements_are_claims_of_the_book(results):
-    notebook, names = NEEDED[results["benchmark"]]
+    notebook, names = NEEDED[f"{results['benchmark']}-{results['device']}"]
     assert {f"{notebook}/{name}" for name in names} == set(results["measurements"])
     listed = {row["id"] for row in yaml.safe_load((ROOT / "book/claims.yml").read_text())}
     assert set(results["measurements"]) <= listed
@@ -171,6 +194,61 @@ def test_masks_of_specattn_were_exact_where_they_say_so(specattn):
         assert np.mean(kept["radix"]) <= np.mean(kept["bits"])
         if part["length"] >= 2048:
             assert np.mean(kept["bits"]) <= 1.006 * np.mean(kept["radix"])
+
+
+def test_claims_of_eada_follow_from_its_cases(eada):
+    cases = {name: case["parts"] for name, case in eada["cases"].items()}
+    measured = {id.split("/")[-1]: value["value"] for id, value in eada["measurements"].items()}
+    large = {(part["n"], name): row for part in cases["scale"] for name, row in part["rows"].items()}
+    cuda = eada["device"] == "cuda"
+    for name in ("eada", "core_set", "badge"):
+        ten = cuda and name == "eada"
+        row = large[10**7 if ten else 10**6, name]
+        claim = f"{'cuda_' * cuda}{'ten_' * ten}million_{name}"
+        assert measured[f"{claim}_seconds"] == pytest.approx(np.median(row["seconds"]))
+        assert cuda or measured[f"{claim}_gigabytes"] == pytest.approx(np.median(row["gigabytes"]))
+    if not cuda:
+        for name in ("core_set", "badge"):
+            both = [part["rows"] for part in cases[name] if part["n"] == 10_000]  # in float64 and in float32
+            ratios = [np.median(rows["skactiveml"]["seconds"]) / np.median(rows[name]["seconds"]) for rows in both]
+            assert len(ratios) == 2
+            assert measured[f"{name}_speed"] == pytest.approx(min(ratios))
+        assert measured["core_set_peer_mismatches"] == eada["correctness"]["core_set_peer"]["error"] == 0
+
+
+def test_core_set_of_eada_picked_the_same_on_both_sides(eada):
+    for part in [*eada["cases"]["core_set"]["parts"], eada["cases"]["pieces"]["parts"][0]]:
+        assert len({tuple(row["picked"]) for row in part["rows"].values()}) == 1
+
+
+def test_floors_of_eada_follow_from_bytes_and_operations(eada):
+    peaks = eada["peaks"]
+    for case in ("core_set", "badge", "pieces"):
+        for part in eada["cases"][case]["parts"]:
+            floor, row = part["floor"], next(iter(part["rows"].values()))
+            least = max(floor["bytes"] / peaks["gbytes_per_second"], floor["flops"] / peaks["gflops_float32"]) / 1e9
+            assert floor["seconds"] == pytest.approx(least)
+            assert floor["distance"] == pytest.approx(np.median(row["seconds"]) / least)
+            assert floor["distance"] >= 1
+
+
+def test_memory_of_eada_is_that_of_a_process_with_the_pool_in_it(eada):
+    for part in eada["cases"]["scale"]["parts"]:
+        pool = 4 * part["n"] * (part["d"] + 10) / 1e9
+        for row in part["rows"].values():
+            assert min(row["gigabytes"]) >= pool
+            assert min(row["extra"]) >= 0
+            assert max(np.subtract(row["gigabytes"], row["extra"])) >= pool
+
+
+def test_tables_of_laws_and_of_other_checks_stand_side_by_side():
+    checks = {
+        "picks": {"label": "picks", "n": 600, "error": 0, "allowed": 0},
+        "law": {"label": "law", "n": 500, "p": 0.5},
+    }
+    text = record._correctness({"correctness": checks})
+    assert "| picks | 600 | 0 | 0 |" in text
+    assert "| law | 500 | 0.5 |" in text
 
 
 def test_ground_truth_is_whole_and_its_subsets_can_be_drawn_again():

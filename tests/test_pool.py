@@ -12,6 +12,7 @@ from scipy import stats
 
 from selectlib.corpora import ClassifierSelector, DsDmSelector, DSIRSelector, SemDeDupSelector
 from selectlib.pool import ItemSource, Pool, PoolSelector, Random, check_select_args
+from selectlib.queries import BADGE, CLUE, EADA, CoreSet, Entropy, FreeEnergy, LeastConfidence, Margin, MvSM, Then
 from selectlib.seeding import generator, uniform_indices
 from selectlib.subsets import DPPSelector
 
@@ -70,6 +71,18 @@ SELECTORS = [
     ClassifierSelector("pareto"),
     SemDeDupSelector(keep=1.0),
     DsDmSelector(Distances(), (torch.linspace(0, 1, N),)),
+    Entropy(),
+    LeastConfidence(),
+    Margin(),
+    MvSM(),
+    FreeEnergy(),
+    EADA(),
+    Then(FreeEnergy(), 0.5, BADGE()),
+    CoreSet(),
+    CoreSet("labeled+source"),
+    BADGE(),
+    BADGE("sequential"),
+    CLUE(),
 ]
 
 
@@ -269,6 +282,8 @@ BAD = torch.tensor([[0.0, 1.0], [2.0, float("nan")], [float("inf"), 0.0]])
         ({"features": ITEMS, "source_features": torch.zeros(3)}, ValueError, "source_features must be 2-D"),
         ({"features": ITEMS, "source_features": [1.0]}, TypeError, "source_features must be .* got list"),
         ({"features": ITEMS, "source_features": ITEMS.to("meta")}, ValueError, "source_features is on meta"),
+        ({"features": ITEMS, "n_total": 3}, ValueError, "n_total must be at least the pool's 4 items, got 3"),
+        ({"features": ITEMS, "n_total": 4.0}, TypeError, "n_total must be an int, got float"),
     ],
 )
 def test_pool_names_what_is_wrong(fields, error, message):

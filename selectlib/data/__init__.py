@@ -3,8 +3,11 @@
 from selectlib.data._books import load_books
 from selectlib.data._c4 import C4Place, C4Texts, load_c4
 from selectlib.data._cifar import load_cifar10
+from selectlib.data._digit_domains import digit_domains
 from selectlib.data._digits import load_digits
+from selectlib.data._domain_shift import DomainShift
 from selectlib.data._dsdm_targets import TargetTask, load_targets
+from selectlib.data._image_lists import ListedImages, image_list
 from selectlib.data._images import LabeledImages
 from selectlib.data._infinite import InfiniteDigits, infinite_digits
 from selectlib.data._mnist import load_mnist_test
@@ -13,6 +16,7 @@ from selectlib.data._pairs import Encoder, encode_pairs
 from selectlib.data._patches import PhotoPatches, photo_patches
 from selectlib.data._pg19 import load_pg19
 from selectlib.data._reversal import PlantedReversal, planted_reversal
+from selectlib.data._shifted_digits import shifted_digits
 from selectlib.data._texts import Texts
 from selectlib.data._tokens import sequences, train_bpe
 from selectlib.data._topics import topic_texts
@@ -22,14 +26,18 @@ from selectlib.data._wikitext import load_wikitext
 __all__ = [
     "C4Place",
     "C4Texts",
+    "DomainShift",
     "Encoder",
     "InfiniteDigits",
     "LabeledImages",
+    "ListedImages",
     "PhotoPatches",
     "PlantedReversal",
     "TargetTask",
     "Texts",
+    "digit_domains",
     "encode_pairs",
+    "image_list",
     "infinite_digits",
     "load_books",
     "load_c4",
@@ -44,6 +52,7 @@ __all__ = [
     "photo_patches",
     "planted_reversal",
     "sequences",
+    "shifted_digits",
     "topic_texts",
     "train_bpe",
 ]

@@ -1,5 +1,7 @@
 """The few reference networks, and the one loop that trains them: many replicas side by side."""
 
+from selectlib.nets._batchnorm_convnet import BatchNormConvNet
+from selectlib.nets._bottleneck import Bottleneck
 from selectlib.nets._convnet import ConvNet
 from selectlib.nets._evaluate import evaluate
 from selectlib.nets._gpt import GPT
@@ -12,6 +14,8 @@ from selectlib.nets._train import train
 __all__ = [
     "GPT",
     "MLP",
+    "BatchNormConvNet",
+    "Bottleneck",
     "ConvNet",
     "ResNet9",
     "batch_orders",

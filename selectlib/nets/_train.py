@@ -9,6 +9,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from selectlib.device import pick_device
 from selectlib.nets._evaluate import check_examples
+from selectlib.nets._initial import initial_model
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
@@ -108,7 +109,7 @@ def train(
     group = at_once or len(orders)
     for start in range(0, len(orders), group):
         chosen = slice(start, start + group)
-        models = [_initial(make_model, seed).to(where) for seed in seeds[chosen]]
+        models = [initial_model(make_model, seed).to(where) for seed in seeds[chosen]]
         base = models[0].train()
         parameters, buffers = stack_module_state(models)
         trained = list(parameters.values())
@@ -142,13 +143,6 @@ def _losses(base: nn.Module, loss, parameters, buffers, batch: list[Tensor]) -> 
         return loss(lambda *inputs: functional_call(base, (parameters, buffers), inputs), *batch)
 
     return vmap(of_one)(parameters, buffers, *batch)
-
-
-def _initial(make_model: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """A new model whose start depends on the seed alone; the global generators are as before."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        return make_model()
 
 
 def _factor(step: int, steps: int, schedule: str, warmup: int) -> float:

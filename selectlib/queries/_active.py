@@ -1,0 +1,161 @@
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.optim import Adadelta, Optimizer
+
+from selectlib.nets._train import Progress
+from selectlib.pool import PoolSelector
+from selectlib.queries._alignment import FreeEnergyAlignment
+from selectlib.queries._checkpoint import Checkpoint, describe
+from selectlib.queries._checks import check_choice
+from selectlib.queries._history import History
+from selectlib.queries._loop import Loop
+from selectlib.queries._oracle import LabelOracle
+from selectlib.queries._plan import make_plan
+from selectlib.queries._replicas import InPlace
+from selectlib.queries._tasks import AdaptationTask, Domains, Inputs
+from selectlib.seeding import generator
+
+
+class ActiveDA:
+    """Active domain adaptation of one model: train on both domains, and ask now and then for labels of the target.
+
+    The model is trained in place, by the loop of `run_study`, whose arm and task it would be: the same seed and initial
+    weights give the same numbers. Any module will do, since nothing is stacked.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        With ``features``, which maps inputs (b, ...) to features (b, d), and ``head``, which maps them to logits (b, c).
+        It stays on its device, and is in evaluation mode afterwards.
+    strategy : PoolSelector or None
+        Which images to ask about; None asks for no label.
+    budget : float, default 0.05
+        Share of the target to label in all, in (0, 1].
+    rounds : sequence of int, default (10, 12, 14, 16, 18)
+        Labels are asked for after so many epochs, each below `epochs`.
+    epochs : int, default 40
+        Each has ``ceil(max(n_s, unlabelled) / batch_size)`` steps.
+    align : float or FreeEnergyAlignment, default 0.01
+        The alignment's weight, or the alignment itself: its settings are taken, λ is drawn from `seed`, and `fit`
+        leaves the last bound in it.
+    bn : {"joint", "source", "target"}, default "joint"
+        How the unlabelled target enters batch normalisation's running averages, as in `Arm`.
+    optimizer : callable, optional
+        Makes a `torch.optim.Optimizer` of the model, by default Adadelta of learning rate 0.1. For a pretrained
+        backbone: ``lambda net: Adadelta([{"params": net.backbone.parameters(), "lr": 0.01}, ...])``.
+    batch_size : int, default 32
+        Images of each of a step's three batches, at least 2.
+    rounding : {"exact", "official"}, default "exact"
+        How the budget is divided, as in `round_sizes`.
+    seed : int, default 0
+        Source of all draws, from 0 to 2**32 - 1.
+    checkpoint : Path or str, optional
+        File that is rewritten after each round; a `fit` that finds it there goes on from it.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type, or the model lacks ``features`` or ``head``.
+    ValueError
+        If an argument is out of range.
+
+    Notes
+    -----
+    The default learning rate, that of the official code, is for pretrained backbones; a net that starts from random
+    weights wants 1.0.
+
+    Xie et al., "Active Learning for Domain Adaptation: An Energy-Based Approach", AAAI 2022; schedule and order of
+    passes are those of the official code (BIT-DA/EADA).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from selectlib.nets import BatchNormConvNet
+    >>> from selectlib.queries import EADA, LabelOracle
+    >>> images, labels = torch.rand(40, 1, 8, 8), torch.arange(40) % 10
+    >>> oracle = LabelOracle(labels, budget=4)
+    >>> adaptation = ActiveDA(BatchNormConvNet(), EADA(), epochs=3, rounds=(1, 2), budget=0.1, seed=100)
+    >>> history = adaptation.fit((images, labels), 1 - images, oracle)
+    >>> history.labels, oracle.spent
+    ([0, 2, 4], 4)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        strategy: PoolSelector | None,
+        *,
+        budget: float | int = 0.05,
+        rounds: Sequence[int] = (10, 12, 14, 16, 18),
+        epochs: int = 40,
+        align: float | int | FreeEnergyAlignment = 0.01,
+        bn: Literal["joint", "source", "target"] = "joint",
+        optimizer: Callable[[nn.Module], Optimizer] | None = None,
+        batch_size: int = 32,
+        rounding: Literal["exact", "official"] = "exact",
+        seed: int = 0,
+        checkpoint: Path | str | None = None,
+    ):
+        if strategy is not None and not isinstance(strategy, PoolSelector):
+            raise TypeError(f"strategy must have `needs` and `select`, or be None, got {type(strategy).__name__}")
+        check_choice("bn", bn, ("joint", "source", "target"))
+        generator(seed)  # refuses what is no seed
+        self.model, self.strategy, self.bn, self.seed, self.checkpoint = model, strategy, bn, seed, checkpoint
+        self.align = align if isinstance(align, FreeEnergyAlignment) else FreeEnergyAlignment(align)
+        if self.align.weight.ndim:
+            raise ValueError(f"align must have one weight, got shape {tuple(self.align.weight.shape)}")
+        self.optimizer = optimizer or _adadelta
+        self._schedule = {
+            "epochs": epochs,
+            "rounds": tuple(rounds),
+            "budget": budget,
+            "batch_size": batch_size,
+            "rounding": rounding,
+        }
+
+    def fit(
+        self,
+        source: tuple[Inputs, Int[Tensor, "n_s"]],
+        target_pool: Inputs,
+        oracle: LabelOracle,
+        *,
+        test: tuple[Inputs, Int[Tensor, "n_t"]] | None = None,
+        source_test: tuple[Inputs, Int[Tensor, "n_h"]] | None = None,
+        progress: Progress | None = None,
+    ) -> History:
+        """Train the model, spending the oracle's labels.
+
+        Parameters
+        ----------
+        source, target_pool, oracle, test, source_test
+            As in `AdaptationTask`. Nothing may be spent of the oracle yet.
+        progress : callable, optional
+            Wraps the range of epochs, as ``tqdm`` does.
+
+        Returns
+        -------
+        History
+            An entry before each query, and one at the end.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `run_study`; or the oracle has spent labels, which the loop would not know.
+
+        Notes
+        -----
+        Nothing in a step synchronises with the device. A resumed run ends as if it had never stopped, bit for bit, if
+        what sources draw comes from torch's global generators.
+        """
+        task = AdaptationTask(source, target_pool, oracle, source_test, test)
+        queries = self.strategy is not None
+        plan = make_plan([task], **self._schedule, queries=queries)
+        if oracle.spent:
+            raise ValueError(f"oracle must be unspent, got one that has given {oracle.spent} labels")
+        ...
