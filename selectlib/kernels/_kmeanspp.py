@@ -102,7 +102,9 @@ def _first(
         return torch.tensor([first], device=points.device)
     if first == "largest":
         parts = row_blocks(len(points), points.width, points.device)
-        return torch.cat([points.norms(part) for part in parts]).argmax(0, keepdim=True)
+        norms = torch.cat([points.norms(part) for part in parts])
+        if norms.any():
+            return norms.argmax(0, keepdim=True)
     if weights is None or not weights.any():
         return uniform_indices(len(points), 1, generator=generator).to(points.device)
     return _draw(weights.cumsum(0), 1, generator)
@@ -184,7 +186,7 @@ def _lower(
     if bounds is None:
         dtype = torch.float64 if exactly else torch.float32
         bounds = torch.full((len(points),), torch.inf, dtype=dtype, device=points.device)
-    for some in new.split(_TOGETHER):
+    for some in new.split(_TOGETHER) if len(new) else ():
         for part in row_blocks(len(points), max(len(some), points.width), points.device):
             if exactly:
                 measured = points.squared_distances(part, some).amin(1)

@@ -34,7 +34,7 @@ class Rows:
         return bounds.add_(self._scaled.squared_norms[which], alpha=more).clamp_min_(0)
 
     def _exact(self, which: slice | Tensor) -> Float[Tensor, "b d"]:
-        return self._X[which].double().mul_(1 / self._scaled.scale)
+        return self._X[which].double() * (1 / self._scaled.scale)
 
 
 class OuterProducts:
@@ -70,4 +70,4 @@ class OuterProducts:
 
     def _exact(self, which: slice | Tensor) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b d"]]:
         (A, H), (scaled_A, scaled_H) = self._factors, self._scaled
-        return A[which].double().mul_(1 / scaled_A.scale), H[which].double().mul_(1 / scaled_H.scale)
+        return A[which].double() * (1 / scaled_A.scale), H[which].double() * (1 / scaled_H.scale)

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -106,18 +106,13 @@ class ActiveDA:
             raise TypeError(f"strategy must have `needs` and `select`, or be None, got {type(strategy).__name__}")
         check_choice("bn", bn, ("joint", "source", "target"))
         generator(seed)  # refuses what is no seed
-        self.model, self.strategy, self.bn, self.seed, self.checkpoint = model, strategy, bn, seed, checkpoint
         self.align = align if isinstance(align, FreeEnergyAlignment) else FreeEnergyAlignment(align)
         if self.align.weight.ndim:
             raise ValueError(f"align must have one weight, got shape {tuple(self.align.weight.shape)}")
+        self.model, self.strategy, self.bn, self.seed, self.checkpoint = model, strategy, bn, seed, checkpoint
+        self.epochs, self.rounds, self.budget = epochs, rounds, budget
+        self.batch_size, self.rounding = batch_size, rounding
         self.optimizer = optimizer or _adadelta
-        self._schedule = {
-            "epochs": epochs,
-            "rounds": tuple(rounds),
-            "budget": budget,
-            "batch_size": batch_size,
-            "rounding": rounding,
-        }
 
     def fit(
         self,
@@ -154,8 +149,44 @@ class ActiveDA:
         what sources draw comes from torch's global generators.
         """
         task = AdaptationTask(source, target_pool, oracle, source_test, test)
-        queries = self.strategy is not None
-        plan = make_plan([task], **self._schedule, queries=queries)
+        strategies = [] if self.strategy is None else [self.strategy]
+        plan = make_plan(
+            [task], self.epochs, self.rounds, self.budget, self.batch_size, self.rounding, queries=bool(strategies)
+        )
         if oracle.spent:
             raise ValueError(f"oracle must be unspent, got one that has given {oracle.spent} labels")
-        ...
+        net = InPlace(self.model, self.optimizer)
+        domains = Domains([task], next(self.model.parameters()).device)
+        settings = asdict(plan) | {"bn": self.bn, "seed": self.seed, "strategy": describe(self.strategy)}
+        settings |= {"images": [domains.source.inputs.n, domains.target.n], "align": self._described()}
+        file = Checkpoint(self.checkpoint, settings)
+        loop = Loop(
+            net,
+            self._stacked(),
+            domains,
+            plan,
+            bn=self.bn,
+            tasks=[0],
+            seeds=[self.seed],
+            strategies=strategies,
+            oracles=[oracle],
+            parents=torch.tensor([0]),
+        )
+        if (saved := file.load()) is not None:
+            loop.restore(saved)
+        loop.run(file.save, progress)
+        self.align.bound.copy_(loop.align.bound[0])
+        return loop.histories[0]
+
+    def _stacked(self) -> FreeEnergyAlignment:
+        """The alignment for a stack of one, its bound not yet set."""
+        align = self.align
+        return FreeEnergyAlignment(align.weight.view(1), align.kind, align.momentum, align.T, align.center)
+
+    def _described(self) -> list:
+        align = self.align
+        return [float(align.weight), align.kind, align.momentum, align.T, align.center]
+
+
+def _adadelta(model: nn.Module) -> Optimizer:
+    return Adadelta(model.parameters(), lr=0.1)

@@ -68,6 +68,8 @@ class FreeEnergyAlignment(nn.Module):
 
     weight: Tensor
     bound: Tensor
+    kind: Literal["hinge", "l1", "mse"]
+    momentum: Literal["uniform"] | float
 
     def __init__(
         self,

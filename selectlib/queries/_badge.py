@@ -46,10 +46,11 @@ class BADGE:
     --------
     >>> from selectlib.queries import BADGE
     >>> from selectlib.seeding import generator
-    >>> logits = torch.tensor([[9.0, 0.0], [0.1, 0.0], [0.0, 0.1], [0.0, 9.0]])
-    >>> pool = Pool(torch.tensor([[1.0], [1.0], [2.0], [1.0]]), logits=logits)
-    >>> BADGE().select(pool, 2, generator=generator(100))  # the items in doubt, the one of long features first
-    tensor([2, 1])
+    >>> pairs = torch.tensor([0, 0, 1, 1])  # two kinds of items, each of them twice
+    >>> features, logits = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.1, 0.0], [0.0, 0.3]])
+    >>> chosen = BADGE().select(Pool(features[pairs], logits=logits[pairs]), 2, generator=generator(100))
+    >>> pairs[chosen].tolist()  # the longer gradient first, and then not its copy
+    [1, 0]
     """
 
     needs: frozenset[str] = frozenset({"features", "logits"})

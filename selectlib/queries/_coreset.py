@@ -23,7 +23,7 @@ class CoreSet:
     method : {"lazy", "plain"}, default "lazy"
         As in `selectlib.kernels.kcenter_greedy`: the choice is the same, "lazy" reads the pool less often.
     block : int, default 4096
-        Items that "lazy" looks at between two passes over the pool.
+        "lazy" looks at up to so many items between two passes over the pool.
 
     Attributes
     ----------
@@ -101,5 +101,5 @@ class CoreSet:
             if rows is not None and len(rows):
                 if rows.shape[1] != X.shape[1]:
                     raise ValueError(f"{name} must have the width of features, {X.shape[1]}, got {rows.shape[1]}")
-                covered.append(rows.detach().to(X.dtype))
+                covered.append(rows)
         return torch.cat(covered) if covered else None

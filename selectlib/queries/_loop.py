@@ -17,7 +17,7 @@ from selectlib.queries._items import Items
 from selectlib.queries._oracle import LabelOracle
 from selectlib.queries._plan import Plan
 from selectlib.queries._replicas import Replicas
-from selectlib.queries._tasks import Domains
+from selectlib.queries._tasks import Annotator, Domains
 from selectlib.seeding import generator
 
 # What a task draws at random: each stream has its own generator for each epoch, whatever the arm, so that the arms of a
@@ -56,7 +56,7 @@ class Loop:
         One a task.
     strategies : sequence of PoolSelectors
         One a replica after the fork, or none: then no label is asked for.
-    oracles : sequence of LabelOracles
+    oracles : sequence of Annotators
         One a replica after the fork.
     parents : Tensor of int64
         The replica before the fork from which each one after it starts.
@@ -73,7 +73,7 @@ class Loop:
         tasks: Sequence[int],
         seeds: Sequence[int],
         strategies: Sequence[PoolSelector],
-        oracles: Sequence[LabelOracle],
+        oracles: Sequence[Annotator],
         parents: Tensor,
     ):
         self.net, self.align, self.domains, self.plan = net, align.to(domains.device), domains, plan
@@ -178,7 +178,7 @@ class Loop:
         predicted = logits.argmax(-1).cpu()
         entries: list[dict[str, float]] = [{} for _ in self.histories]
         for entry, oracle, classes in zip(entries, self.oracles, predicted, strict=True):
-            if hasattr(oracle, "grade"):  # a person who answers has none
+            if isinstance(oracle, LabelOracle):
                 entry.update(oracle.grade(classes)._asdict())
         if data.test is not None:
             self.test_logits = self._evaluate(data.test.inputs)[1]
@@ -270,7 +270,7 @@ class Loop:
         self.histories = [History(**fields) for fields in checkpoint["histories"]]
         self.epoch, self.stages = checkpoint["epoch"], checkpoint["stages"]
         for oracle, asked in zip(self.oracles, self.labelled, strict=True):
-            if hasattr(oracle, "load_state_dict"):
+            if isinstance(oracle, LabelOracle):
                 oracle.load_state_dict({"queried": asked})
 
 

@@ -17,7 +17,7 @@ from selectlib.stats import Interval, proportion_interval
 Statistic = Callable[[Tensor, Tensor], Tensor]  # of weights, shapes (r, n) and (r, m): one value a row
 
 _BLOCK = 2**22  # weights of images, over resamples, at once
-_AGREEMENT = 0.6
+_AGREEMENT = 0.4  # below it two models are nearly hopeless on the target
 _LEVEL = 0.95
 
 
@@ -43,7 +43,8 @@ class ShiftReport:
         The area for "free energy", "largest logit", "largest probability", "entropy" and "margin", each with the sign
         that makes the target higher.
     agreement
-        Share of target images to which the other model gives the same class; None without another model.
+        Share of target images to which the other model gives the same class; None without another model. For models from
+        different starts it is close to the accuracy of either.
     warnings
         What speaks against paying for labels by free energy here, in sentences; empty where nothing was found.
     """
@@ -85,7 +86,8 @@ def shift_report(
     resamples : int, default 999
         How many.
     logits_target_other : Tensor of floats, shape (m, c), optional
-        Of the same target images, by a model trained with other batch-norm statistics, order or start.
+        Of the same target images, by a model trained in the same way from another start. One that shares its start agrees
+        more often, and tells little.
 
     Returns
     -------
@@ -105,7 +107,9 @@ def shift_report(
     -----
     Time O(resamples (n + m) bins), memory O((n + m) (c + bins)) and a block of resamples. The overlap of two samples
     depends on their sizes and on the bins, so that it says something beside its control only. Two models that agree on
-    a share a of the images are right on (1 + a) / 2 of them at most, on average.
+    a share a of the images are right on (1 + a) / 2 of them at most, on average; that a itself is close to their
+    accuracy is an observation: Jiang et al., "Assessing generalization of SGD via disagreement", ICLR 2022; Baek et al.,
+    "Agreement-on-the-line", NeurIPS 2022.
 
     Examples
     --------
@@ -265,10 +269,10 @@ def _warnings(auroc: Interval, agreement: Interval | None) -> tuple[str, ...]:
             "free energy does not tell the target from the source: its area under the ROC curve is "
             f"{auroc.value:.2f} [{auroc.low:.2f}, {auroc.high:.2f}], and to filter the pool by it is to filter blindly"
         )
-    if agreement is not None and agreement.high < _AGREEMENT:
+    if agreement is not None and agreement.value < _AGREEMENT:
         found.append(
-            f"two models agree on {agreement.value:.0%} of the target, so that they are right on at most "
-            f"{(1 + agreement.value) / 2:.0%} of it on average: random or core-set queries lean less on predictions"
+            f"two models agree on {agreement.value:.0%} of the target, and are likely to be right on as few: random or "
+            "core-set queries lean less on predictions, and a heavy alignment would confirm wrong ones"
         )
     return tuple(found)
 

@@ -1,100 +1,27 @@
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Adadelta, Optimizer
 
 from selectlib.device import pick_device
 from selectlib.nets._initial import initial_model
 from selectlib.nets._train import Progress
-from selectlib.pool import PoolSelector
 from selectlib.queries._alignment import FreeEnergyAlignment
+from selectlib.queries._arm import Arm, Outcome
 from selectlib.queries._checkpoint import Checkpoint, describe
-from selectlib.queries._checks import check_choice, check_int
+from selectlib.queries._checks import check_int
 from selectlib.queries._history import History
 from selectlib.queries._loop import WEIGHTS, Loop, stream_seed
+from selectlib.queries._oracle import LabelOracle
 from selectlib.queries._plan import make_plan
 from selectlib.queries._replicas import Replicas
 from selectlib.queries._tasks import AdaptationTask, Domains
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to train and to query, which a study compares with others.
-
-    Parameters
-    ----------
-    strategy : PoolSelector, optional
-        Which images to ask about; by default none is asked about.
-    align : float, default 0.0
-        Weight of the free-energy alignment, at least 0.
-    bn : {"joint", "source", "target"}, default "joint"
-        How the unlabelled target enters batch normalisation's running averages, which evaluation uses. "joint": its
-        batches move them, also at weight 0. "source": they never do, and at weight 0 they are not even passed, as in
-        the official code. "target": as "source" in training, and before each evaluation the averages are estimated
-        anew on the images that are still unlabelled.
-    kind : {"hinge", "l1", "mse"}, default "hinge"
-        Form of the alignment, as in `FreeEnergyAlignment`.
-    momentum : "uniform" or float in [0, 1), default "uniform"
-        How its bound moves, as in `FreeEnergyAlignment`.
-
-    Raises
-    ------
-    TypeError
-        If `strategy` is no `PoolSelector`.
-    ValueError
-        If another argument is out of range.
-
-    Examples
-    --------
-    >>> from selectlib.pool import Random
-    >>> Arm(Random(), align=0.01).bn
-    'joint'
-    """
-
-    strategy: PoolSelector | None = None
-    align: float | int = 0.0
-    bn: Literal["joint", "source", "target"] = "joint"
-    kind: Literal["hinge", "l1", "mse"] = "hinge"
-    momentum: Literal["uniform"] | float | int = "uniform"
-
-    def __post_init__(self) -> None:
-        if self.strategy is not None and not isinstance(self.strategy, PoolSelector):
-            raise TypeError(f"strategy must have `needs` and `select`, got {type(self.strategy).__name__}")
-        check_choice("bn", self.bn, ("joint", "source", "target"))
-        FreeEnergyAlignment(self.align, self.kind, self.momentum)  # refuses what is out of range
-
-
-@dataclass(eq=False)
-class Outcome:
-    """What one arm came to on one task.
-
-    Parameters
-    ----------
-    history : History
-        An entry before each query, and one at the end.
-    source_logits : Tensor of floats, shape (n_h, c), or None
-        The trained net's logits on the held-out source.
-    test_logits : Tensor of floats, shape (n_t, c), or None
-        The same on the held-out target.
-    state : dict
-        The trained net's state dict.
-    """
-
-    history: History
-    source_logits: Float[Tensor, "n_h c"] | None
-    test_logits: Float[Tensor, "n_t c"] | None
-    state: dict[str, Tensor]
-
-    @property
-    def picks(self) -> list[Tensor]:
-        """Indices into the target that each query asked for."""
-        return self.history.picks
+from selectlib.seeding import generator
 
 
 def run_study(
@@ -295,6 +222,13 @@ def _check(tasks, arms, seeds, at_once) -> None:
         for item in given:
             if not isinstance(item, kind):
                 raise TypeError(f"{name} must hold {kind.__name__}s, got {type(item).__name__}")
+    for task in tasks:
+        if not isinstance(task.oracle, LabelOracle):
+            raise TypeError(
+                f"oracles of a study must be LabelOracles, asked anew by each arm, got {type(task.oracle).__name__}"
+            )
+    for seed in seeds:
+        generator(seed)  # refuses what is no seed
     if len(seeds) != len(tasks):
         raise ValueError(f"seeds must name one seed a task, got {len(seeds)} for {len(tasks)} tasks")
     if at_once is not None:

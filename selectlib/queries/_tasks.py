@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -8,9 +8,37 @@ from torch import Tensor
 
 from selectlib.pool import ItemSource
 from selectlib.queries._items import Items
-from selectlib.queries._oracle import LabelOracle
 
 Inputs = Tensor | ItemSource
+
+
+@runtime_checkable
+class Annotator(Protocol):
+    """Whoever labels images of the target when asked: a `LabelOracle`, or people behind a form.
+
+    Examples
+    --------
+    >>> isinstance(LabelOracle(torch.tensor([0, 1]), budget=1), Annotator)
+    True
+    """
+
+    @property
+    def budget(self) -> int:
+        """How many labels may be asked for in all."""
+        ...
+
+    @property
+    def spent(self) -> int:
+        """How many labels have been asked for."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of images of the target, n."""
+        ...
+
+    def query(self, idx: Int[Tensor, "b"]) -> Int[Tensor, "b"]:
+        """Return the classes of the images `idx`, distinct indices from 0 to n - 1, in that order."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +54,9 @@ class AdaptationTask:
         Source inputs and their classes, to train on.
     target : inputs
         The n images of the target, all unlabelled at first.
-    oracle : LabelOracle
-        Answers for the target's labels. `ActiveDA` also takes other objects with ``query``, ``budget``, ``spent`` and
-        ``__len__``, such as a person's answers; the accuracies on the target then stay NaN.
+    oracle : LabelOracle or Annotator
+        Who knows the target's labels. With an `Annotator` of another class, which `ActiveDA` takes and `run_study` does
+        not, the history's accuracies on the target are NaN.
     source_test : tuple of inputs and a Tensor of int64, shape (n_h,), optional
         Held-out source, for the history's AUROC.
     test : tuple of inputs and a Tensor of int64, shape (n_t,), optional
@@ -37,7 +65,7 @@ class AdaptationTask:
     Raises
     ------
     TypeError
-        If inputs are neither a tensor nor a source, or labels no tensor of int64.
+        If inputs are neither a tensor of floats nor a source, labels no tensor of int64, or the oracle no `Annotator`.
     ValueError
         If inputs and labels differ in length, or the oracle is for another number of images than the target has.
 
@@ -56,7 +84,7 @@ class AdaptationTask:
 
     source: tuple[Inputs, Int[Tensor, "n_s"]]
     target: Inputs
-    oracle: LabelOracle
+    oracle: Annotator
     source_test: tuple[Inputs, Int[Tensor, "n_h"]] | None = None
     test: tuple[Inputs, Int[Tensor, "n_t"]] | None = None
 
@@ -65,6 +93,9 @@ class AdaptationTask:
         for name in ("source", "source_test", "test"):
             if (pair := getattr(self, name)) is not None:
                 _check_labelled(name, pair)
+        if not isinstance(self.oracle, Annotator):
+            given = type(self.oracle).__name__
+            raise TypeError(f"oracle must have `query`, `budget`, `spent` and `__len__`, got {given}")
         if len(self.oracle) != len(self.target):
             raise ValueError(f"oracle must be for the {len(self.target)} images of target, got {len(self.oracle)}")
 

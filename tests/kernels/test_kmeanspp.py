@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from selectlib.kernels import _kmeanspp, _scaled_rows, kmeanspp
+from selectlib.kernels import _kmeanspp, kmeanspp
 from selectlib.kernels._points import OuterProducts, Rows
 from selectlib.seeding import generator
 from selectlib.stats import chi_square_fit
@@ -76,9 +76,9 @@ def test_the_joint_law_of_the_draws(kind, method):
     X, outer = small(kind)
     draws = generator(100)
     check_law(
-        joint_law(dense(X, outer), 1, 4),
-        lambda: kmeanspp(X, 4, outer=outer, first=1, method=method, generator=draws),
-        2000,
+        joint_law(dense(X, outer), 1, 3),
+        lambda: kmeanspp(X, 3, outer=outer, first=1, method=method, generator=draws),
+        800,
     )
 
 
@@ -106,7 +106,7 @@ def test_the_joint_law_with_weights(method):
     check_law(
         joint_law(dense(X), 0, 3, weights.numpy()),
         lambda: kmeanspp(X, 3, weights=weights, first=0, method=method, generator=draws),
-        2000,
+        800,
     )
     counts = np.bincount([int(kmeanspp(X, 1, weights=weights, generator=draws)) for _ in range(2000)], minlength=6)
     assert chi_square_fit(counts, weights.double().numpy() / 9.2).p > P_LEAST

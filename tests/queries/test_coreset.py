@@ -78,8 +78,9 @@ def test_duplicates_are_taken_once_and_last(method):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_half_precisions_choose_as_the_same_numbers_in_double(dtype):
-    X, labels = draw(200).to(dtype), draw(5, seed=101).to(dtype)
+@pytest.mark.parametrize("labels_dtype", [torch.bfloat16, torch.float64])
+def test_lower_precisions_choose_as_the_same_numbers_in_double(dtype, labels_dtype):
+    X, labels = draw(200).to(dtype), draw(5, seed=101).to(labels_dtype)
     chosen = select(CoreSet(), 40, X, labeled_features=labels).tolist()
     assert chosen == by_all_distances(X.double(), 40, labels.double())
 

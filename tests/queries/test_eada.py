@@ -88,6 +88,8 @@ def test_ties_go_to_the_lower_index_in_both_steps(device):
     doubtful, sure, alike = [1.0, 1.0, 0.0], [5.0, 0.0, 0.0], [9.0, 9.0, 0.0]
     logits = torch.tensor([alike] * 4 + [sure, doubtful] * 5, device=device)  # `alike` has the lowest free energy
     assert select(EADA(), logits, 6).tolist() == [5, 7, 9, 11, 13, 4]
+    levels = torch.arange(4.0, 0, -1, device=device).unsqueeze(1)  # equal doubt, and ever higher free energy
+    assert select(EADA(), levels.expand(4, 2), 2).tolist() == [2, 3]
 
 
 @pytest.mark.oracle

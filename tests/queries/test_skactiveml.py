@@ -175,7 +175,9 @@ def test_probabilities_of_0_have_finite_logits():
     recorder, certain = Recorder("logits"), Classifier()
     certain.predict_proba = lambda rows: np.eye(3)[np.arange(len(rows)) % 3]
     as_skactiveml(recorder).query(X, Y, clf=certain, fit_clf=False)
-    torch.testing.assert_close(recorder.pools[0].logits.softmax(1), torch.eye(3, dtype=torch.float64)[torch.arange(21) % 3])
+    torch.testing.assert_close(
+        recorder.pools[0].logits.softmax(1), torch.eye(3, dtype=torch.float64)[torch.arange(21) % 3]
+    )
 
 
 @pytest.mark.parametrize("device", DEVICES)
