@@ -31,8 +31,8 @@ class ActiveDA:
     Parameters
     ----------
     model : torch.nn.Module
-        With ``features``, which maps inputs (b, ...) to features (b, d), and ``head``, which maps them to logits (b, c).
-        It stays on its device, and is in evaluation mode afterwards.
+        With ``features``, which maps inputs (b, ...) to features (b, d), and ``head``, which maps these to logits (b,
+        c). It stays on its device, and is in evaluation mode afterwards.
     strategy : PoolSelector or None
         Which images to ask about; None asks for no label.
     budget : float, default 0.05

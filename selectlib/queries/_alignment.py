@@ -88,10 +88,10 @@ class FreeEnergyAlignment(nn.Module):
             raise ValueError(f"weight must be a number or a vector of numbers, got shape {tuple(weights.shape)}")
         if not bool((weights.isfinite() & (weights >= 0)).all()):
             raise ValueError(f"weight must be finite and at least 0, got {weight}")
-        self.kind = check_choice("kind", kind, ("hinge", "l1", "mse"))
+        check_choice("kind", kind, ("hinge", "l1", "mse"))
         if momentum != "uniform" and (isinstance(momentum, str) or not 0 <= momentum < 1):
             raise ValueError(f"momentum must be 'uniform' or a number in [0, 1), got {momentum!r}")
-        self.momentum, self.center = momentum, center
+        self.kind, self.momentum, self.center = kind, momentum, center
         self.T = check_positive("T", T)
         self.generator = None if generator is None else check_generator(generator)
         self.register_buffer("weight", weights, persistent=False)

@@ -43,8 +43,8 @@ class ShiftReport:
         The area for "free energy", "largest logit", "largest probability", "entropy" and "margin", each with the sign
         that makes the target higher.
     agreement
-        Share of target images to which the other model gives the same class; None without another model. For models from
-        different starts it is close to the accuracy of either.
+        Share of target images to which the other model gives the same class; None without another model. For models
+        from different starts it is close to the accuracy of either.
     warnings
         What speaks against paying for labels by free energy here, in sentences; empty where nothing was found.
     """
@@ -86,8 +86,8 @@ def shift_report(
     resamples : int, default 999
         How many.
     logits_target_other : Tensor of floats, shape (m, c), optional
-        Of the same target images, by a model trained in the same way from another start. One that shares its start agrees
-        more often, and tells little.
+        Of the same target images, by a model trained in the same way from another start. One that shares its start
+        agrees more often, and tells little.
 
     Returns
     -------
@@ -108,8 +108,8 @@ def shift_report(
     Time O(resamples (n + m) bins), memory O((n + m) (c + bins)) and a block of resamples. The overlap of two samples
     depends on their sizes and on the bins, so that it says something beside its control only. Two models that agree on
     a share a of the images are right on (1 + a) / 2 of them at most, on average; that a itself is close to their
-    accuracy is an observation: Jiang et al., "Assessing generalization of SGD via disagreement", ICLR 2022; Baek et al.,
-    "Agreement-on-the-line", NeurIPS 2022.
+    accuracy is an observation (Jiang et al., "Assessing generalization of SGD via disagreement", ICLR 2022; Baek et
+    al., "Agreement-on-the-line", NeurIPS 2022).
 
     Examples
     --------

@@ -18,6 +18,8 @@ class Annotator(Protocol):
 
     Examples
     --------
+    >>> import torch
+    >>> from selectlib.queries import LabelOracle
     >>> isinstance(LabelOracle(torch.tensor([0, 1]), budget=1), Annotator)
     True
     """
