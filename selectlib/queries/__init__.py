@@ -2,6 +2,7 @@
 
 from selectlib.queries._active import ActiveDA
 from selectlib.queries._alignment import FreeEnergyAlignment
+from selectlib.queries._arm import Arm, Outcome
 from selectlib.queries._badge import BADGE
 from selectlib.queries._budgets import round_sizes
 from selectlib.queries._clue import CLUE
@@ -15,8 +16,8 @@ from selectlib.queries._replicas import Replicas
 from selectlib.queries._scores import Entropy, FreeEnergy, LeastConfidence, Margin, MvSM
 from selectlib.queries._shift import ShiftReport, shift_report
 from selectlib.queries._skactiveml import as_skactiveml
-from selectlib.queries._study import Arm, Outcome, run_study
-from selectlib.queries._tasks import AdaptationTask
+from selectlib.queries._study import run_study
+from selectlib.queries._tasks import AdaptationTask, Annotator
 from selectlib.queries._then import Then
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "EADA",
     "ActiveDA",
     "AdaptationTask",
+    "Annotator",
     "Arm",
     "CoreSet",
     "Entropy",

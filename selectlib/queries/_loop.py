@@ -265,7 +265,7 @@ class Loop:
         """Take up what `checkpoint` returned after a round."""
         self._fork()
         self.net.restore(checkpoint["net"])
-        self.align.bound.copy_(checkpoint["bound"])
+        self.align.bound = checkpoint["bound"].to(self.domains.device)
         self.pool, self.labelled, self.labels = (checkpoint[name] for name in ("pool", "labelled", "labels"))
         self.histories = [History(**fields) for fields in checkpoint["histories"]]
         self.epoch, self.stages = checkpoint["epoch"], checkpoint["stages"]
