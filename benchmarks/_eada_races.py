@@ -83,7 +83,7 @@ def core_set(setting: Setting) -> dict:
             def make(seed: int, n=n, d=d, dtype=dtype) -> Items:
                 return items(n, d, seed, setting.device, dtype)
 
-            repeats = setting.repeats(11)
+            repeats = setting.repeats(7)
             contestants = [ours("core_set", "CoreSet", CoreSet(), make, k, repeats)]
             if PEER:
                 query = lambda given, seed, k=k: given.core_set(k)  # noqa: E731
@@ -110,7 +110,7 @@ def badge(setting: Setting) -> dict:
         def make(seed: int, dtype=dtype) -> Items:
             return items(n, d, seed, setting.device, dtype)
 
-        repeats = setting.repeats(11)
+        repeats = setting.repeats(7)
         contestants = [
             ours("badge", "BADGE, rejection", BADGE(), make, k, repeats),
             ours("sequential", "BADGE, sequential", BADGE(method="sequential"), make, k, repeats),
@@ -150,11 +150,11 @@ def scores(setting: Setting) -> dict:
 
     contestants = []
     for name, strategy, method in (("entropy", Entropy(), "entropy"), ("margin", Margin(), "margin_sampling")):
-        contestants.append(ours(name, type(strategy).__name__, strategy, make, k, setting.repeats(11)))
+        contestants.append(ours(name, type(strategy).__name__, strategy, make, k, setting.repeats(7)))
         if PEER:
             query = lambda given, seed, method=method: given.uncertain(k, method)  # noqa: E731
             label = f"UncertaintySampling, {method}"
-            contestants.append(theirs(f"skactiveml_{name}", label, query, make, setting.repeats(11)))
+            contestants.append(theirs(f"skactiveml_{name}", label, query, make, setting.repeats(7)))
     rows = setting.race(contestants, "scores")
     for row in rows.values():  # of the same score only
         row["over"] = {name: over for name, over in row.get("over", {}).items() if row["label"].lower().find(name) > 0}

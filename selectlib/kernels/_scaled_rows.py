@@ -15,7 +15,7 @@ def row_blocks(n: int, width: int, device: torch.device) -> list[slice]:
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def check_finite(name: str, value: Float[Tensor, "n d"]) -> None:
+def check_finite(name: str, value: Float[Tensor, "..."]) -> None:
     """Raise unless all numbers are finite; the extremes tell without a mask of the tensor's size."""
     if value.numel() and not torch.stack(torch.aminmax(value)).isfinite().all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
