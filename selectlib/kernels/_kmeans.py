@@ -89,8 +89,8 @@ def kmeans(
     tensor([0.5000, 9.5000])
     """
     _check(X, k, weights, centers, restarts, max_iter, tol, generator)
-    X, weights = X.detach(), X.new_ones(len(X)) if weights is None else weights.detach()
-    lloyd = _Lloyd(X, weights)
+    X = X.detach()
+    lloyd = _Lloyd(X, X.new_ones(len(X)) if weights is None else weights.detach())
     if centers is not None:
         return lloyd.run(centers.detach(), max_iter, tol)
     assert generator is not None

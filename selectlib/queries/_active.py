@@ -15,10 +15,9 @@ from selectlib.queries._checkpoint import Checkpoint, describe
 from selectlib.queries._checks import check_choice
 from selectlib.queries._history import History
 from selectlib.queries._loop import Loop
-from selectlib.queries._oracle import LabelOracle
 from selectlib.queries._plan import make_plan
 from selectlib.queries._replicas import InPlace
-from selectlib.queries._tasks import AdaptationTask, Domains, Inputs
+from selectlib.queries._tasks import AdaptationTask, Annotator, Domains, Inputs
 from selectlib.seeding import generator
 
 
@@ -118,7 +117,7 @@ class ActiveDA:
         self,
         source: tuple[Inputs, Int[Tensor, "n_s"]],
         target_pool: Inputs,
-        oracle: LabelOracle,
+        oracle: Annotator,
         *,
         test: tuple[Inputs, Int[Tensor, "n_t"]] | None = None,
         source_test: tuple[Inputs, Int[Tensor, "n_h"]] | None = None,

@@ -124,7 +124,7 @@ def test_the_second_of_thirty_and_the_third_given_the_second(method):
     first = int(between.diagonal().argmax())
     likely = int(between[first].argmax())
     draws = generator(102)
-    picks = [kmeanspp(X, 3, outer=outer, first=first, method=method, generator=draws).tolist() for _ in range(4000)]
+    picks = [kmeanspp(X, 3, outer=outer, first=first, method=method, generator=draws).tolist() for _ in range(1500)]
     second = np.bincount([pick[1] for pick in picks], minlength=30)
     assert chi_square_fit(second, between[first] / between[first].sum()).p > P_LEAST
     third = np.bincount([pick[2] for pick in picks if pick[1] == likely], minlength=30)
