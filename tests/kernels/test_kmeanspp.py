@@ -229,12 +229,15 @@ def test_bounds_are_above_the_distances_and_near_them(products, spread, precisio
     assert float((bounds - distances).max()) < (1e-4 if precision == "highest" else 3e-2) * largest
 
 
-def test_all_points_are_measured_only_now_and_then(monkeypatch):
-    passes = []
-    lower = _kmeanspp._lower
+@pytest.mark.parametrize("spread", [0.01, 1.0])
+def test_all_points_are_measured_only_now_and_then(spread, monkeypatch):
+    passes, tries = [], []
+    lower, attempt = _kmeanspp._lower, _kmeanspp._try
     monkeypatch.setattr(_kmeanspp, "_lower", lambda *args, **options: passes.append(1) or lower(*args, **options))
-    kmeanspp(torch.randn(5000, 16, generator=generator(100)), 200, generator=generator(101))
-    assert len(passes) <= 10
+    monkeypatch.setattr(_kmeanspp, "_try", lambda *args: tries.append(1) or attempt(*args))
+    centers, X = torch.randn(50, 16, generator=generator(100)), torch.randn(5000, 16, generator=generator(101))
+    kmeanspp(centers[torch.arange(5000) % 50] + spread * X, 500, generator=generator(102))
+    assert len(passes) <= 20 and len(tries) <= 60
 
 
 @pytest.mark.oracle
