@@ -7,7 +7,8 @@ from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
 from selectlib import kernels
-from selectlib.kernels._checks import check_int, check_stream
+from selectlib._checks import check_int
+from selectlib.kernels._checks import check_stream
 
 KINDS = ("rademacher", "gaussian", "sjlt")
 _VERSION = 1  # of the law of the entries: it changes when the same arguments would mean another matrix

@@ -6,17 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selectlib._checks import check_int
 from selectlib.kernels._philox import Stream
 
 _WORD = 2**32
-
-
-def check_int(name: str, value: Any, low: int, high: int) -> None:
-    """Raise unless `value` is an int from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be from {low} to {high}, got {value}")
 
 
 def check_stream(proj_dim: Any, seed: Any, model_id: Any) -> Stream:

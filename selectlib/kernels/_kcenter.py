@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from selectlib.kernels._checks import check_floating, check_int
+from selectlib._checks import check_int
+from selectlib.kernels._checks import check_floating
 from selectlib.kernels._scaled_rows import ScaledRows, check_finite, mean_row, product_error, row_blocks
 from selectlib.kernels._topk import top_k
 

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from selectlib.kernels._checks import accumulator, check_floating, check_int
+from selectlib._checks import check_int
+from selectlib.kernels._checks import accumulator, check_floating
 from selectlib.kernels._kmeanspp import kmeanspp
 from selectlib.kernels._scaled_rows import check_finite, row_blocks
 from selectlib.kernels._topk import top_k

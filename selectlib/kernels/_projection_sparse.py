@@ -6,15 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selectlib.kernels._checks import (
-    accumulator,
-    check_grads,
-    check_int,
-    check_num_params,
-    check_stream,
-    check_vectors,
-    steps,
-)
+from selectlib._checks import check_int
+from selectlib.kernels._checks import accumulator, check_grads, check_num_params, check_stream, check_vectors, steps
 from selectlib.kernels._philox import Stream, philox_grid
 
 SJLT_TAG = 2

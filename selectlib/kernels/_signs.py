@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Int, Int8
 from torch import Tensor
 
-from selectlib.kernels._checks import check_int, check_stream
+from selectlib._checks import check_int
+from selectlib.kernels._checks import check_stream
 from selectlib.kernels._dense_laws import GAUSSIAN, RADEMACHER
 from selectlib.kernels._philox import philox
 from selectlib.kernels._projection_sparse import SJLT_ROWS, SJLT_TAG

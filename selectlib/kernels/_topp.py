@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from selectlib.kernels._checks import check_int
+from selectlib._checks import check_int
 from selectlib.kernels._topp_bisection import ALL_STEPS, PUBLISHED_STEPS, bisect_bits, bisect_values
 from selectlib.kernels._topp_histogram import descend_digits, sort_rows
 

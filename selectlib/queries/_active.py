@@ -8,11 +8,11 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.optim import Adadelta, Optimizer
 
+from selectlib._checks import check_choice
 from selectlib.nets._train import Progress
 from selectlib.pool import PoolSelector
 from selectlib.queries._alignment import FreeEnergyAlignment
 from selectlib.queries._checkpoint import Checkpoint, describe
-from selectlib.queries._checks import check_choice
 from selectlib.queries._history import History
 from selectlib.queries._loop import Loop
 from selectlib.queries._plan import make_plan

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from selectlib.queries._checks import check_choice, check_generator, check_positive
+from selectlib._checks import check_choice, check_generator, check_positive
 from selectlib.queries._energies import free_energy
 
 

@@ -4,9 +4,9 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from selectlib._checks import check_choice
 from selectlib.pool import PoolSelector
 from selectlib.queries._alignment import FreeEnergyAlignment
-from selectlib.queries._checks import check_choice
 from selectlib.queries._history import History
 
 

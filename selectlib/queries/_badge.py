@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from selectlib._checks import check_choice, check_generator
 from selectlib.kernels import kmeanspp
 from selectlib.pool import Pool, check_select_args
-from selectlib.queries._checks import check_choice, check_generator, check_logits
+from selectlib.queries._checks import check_logits
 from selectlib.queries._features import all_features
 from selectlib.queries._scores import row_blocks
 

@@ -1,7 +1,8 @@
 import math
 from typing import Literal
 
-from selectlib.queries._checks import check_choice, check_int, check_share
+from selectlib._checks import check_choice, check_int
+from selectlib.queries._checks import check_share
 
 
 def round_sizes(

@@ -4,9 +4,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from selectlib._checks import check_generator, check_int, check_positive
 from selectlib.kernels import kmeans
 from selectlib.pool import Pool, check_select_args
-from selectlib.queries._checks import check_generator, check_int, check_logits, check_positive
+from selectlib.queries._checks import check_logits
 from selectlib.queries._features import all_features
 from selectlib.queries._scores import row_blocks
 

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from selectlib._checks import check_choice, check_generator, check_int
 from selectlib.kernels import kcenter_greedy
 from selectlib.pool import Pool, check_select_args
-from selectlib.queries._checks import check_choice, check_generator, check_int
 from selectlib.queries._features import all_features
 
 

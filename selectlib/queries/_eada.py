@@ -4,9 +4,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from selectlib._checks import check_generator, check_positive
 from selectlib.kernels import top_k
 from selectlib.pool import Pool, check_select_args
-from selectlib.queries._checks import check_generator, check_logits, check_positive, check_share
+from selectlib.queries._checks import check_logits, check_share
 from selectlib.queries._energies import free_energy, mvsm
 from selectlib.queries._scores import row_blocks
 from selectlib.queries._then import number_kept

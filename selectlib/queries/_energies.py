@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from selectlib.queries._checks import check_choice, check_logits, check_positive
+from selectlib._checks import check_choice, check_positive
+from selectlib.queries._checks import check_logits
 
 
 def free_energy(logits: Float[Tensor, "*n c"], *, T: float | int = 1.0, center: bool = False) -> Float[Tensor, "*n"]:

@@ -1,10 +1,11 @@
+import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from selectlib.queries._checks import check_int
+from selectlib._checks import check_int
 
 _INTS = (torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -165,10 +166,10 @@ class LabelOracle:
             raise TypeError(f"predictions must be a tensor of ints, got {given}")
         if predictions.shape != self.__labels.shape:
             raise ValueError(f"predictions must have shape ({len(self)},), got {tuple(predictions.shape)}")
-        right = (predictions.to(self.__labels.device) == self.__labels).double()
-        rest = torch.ones_like(right, dtype=torch.bool)
+        right = predictions.to(self.__labels.device) == self.__labels
+        rest = torch.ones_like(right)
         rest[self._queried] = False
-        return Grades(*(float(right[rows].mean()) for rows in (slice(None), rest, self._queried)))
+        return Grades(*(_share(right[rows]) for rows in (slice(None), rest, self._queried)))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what a checkpoint needs: the indices asked for, and no label."""
@@ -209,3 +210,8 @@ class LabelOracle:
         if len(repeated := distinct[times > 1]):
             raise ValueError(f"idx must name each image once in all, but {int(repeated[0])} comes again")
         return asked
+
+
+def _share(right: Tensor) -> float:
+    """Share of true entries, to the last bit on every device; NaN of none."""
+    return int(right.sum()) / len(right) if len(right) else math.nan

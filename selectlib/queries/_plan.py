@@ -3,8 +3,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from selectlib._checks import check_int
 from selectlib.queries._budgets import round_sizes
-from selectlib.queries._checks import check_int
 from selectlib.queries._tasks import AdaptationTask
 
 

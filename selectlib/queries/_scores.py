@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from selectlib._checks import check_generator, check_positive
 from selectlib.kernels import top_k
 from selectlib.pool import Pool, check_select_args
-from selectlib.queries._checks import check_generator, check_logits, check_positive
+from selectlib.queries._checks import check_logits
 from selectlib.queries._energies import free_energy, gap_to_second, mvsm
 
 _BLOCK = 2**20  # logits in a block

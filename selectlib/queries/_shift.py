@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selectlib._checks import check_generator, check_int
 from selectlib.pool import Pool
-from selectlib.queries._checks import check_generator, check_int, check_logits
+from selectlib.queries._checks import check_logits
 from selectlib.queries._energies import free_energy
 from selectlib.queries._scores import Entropy, FreeEnergy, LeastConfidence, Margin
 from selectlib.seeding import uniform_indices

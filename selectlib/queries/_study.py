@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adadelta, Optimizer
 
+from selectlib._checks import check_int
 from selectlib.device import pick_device
 from selectlib.nets._initial import initial_model
 from selectlib.nets._train import Progress
 from selectlib.queries._alignment import FreeEnergyAlignment
 from selectlib.queries._arm import Arm, Outcome
 from selectlib.queries._checkpoint import Checkpoint, describe
-from selectlib.queries._checks import check_int
 from selectlib.queries._history import History
 from selectlib.queries._loop import WEIGHTS, Loop, stream_seed
 from selectlib.queries._oracle import LabelOracle

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from selectlib._checks import check_generator
 from selectlib.pool import ItemSource, Pool, PoolSelector, check_select_args
-from selectlib.queries._checks import check_generator, check_share
+from selectlib.queries._checks import check_share
 
 
 class Then:

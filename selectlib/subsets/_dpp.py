@@ -7,15 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from selectlib._checks import check_choice, check_int, check_positive
 from selectlib.subsets._alpha import AlphaSampler
-from selectlib.subsets._checks import (
-    check_choice,
-    check_indices,
-    check_int,
-    check_kernel,
-    check_positive,
-    generator_for,
-)
+from selectlib.subsets._checks import check_indices, check_kernel, generator_for
 from selectlib.subsets._covariance import Covariance, Dictionary, dictionary_covariance
 from selectlib.subsets._dense import DenseKernel
 from selectlib.subsets._estimate import alpha_for, first_estimate, sharpen

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from selectlib.subsets._checks import check_int
+from selectlib._checks import check_int
 
 
 @dataclass(frozen=True)

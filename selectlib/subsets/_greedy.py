@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from selectlib._checks import check_choice, check_int
 from selectlib.pool import ItemSource
-from selectlib.subsets._checks import check_choice, check_int, check_kernel
+from selectlib.subsets._checks import check_kernel
 from selectlib.subsets._kernels import Kernel, Precomputed
 from selectlib.subsets._sources import as_source
 

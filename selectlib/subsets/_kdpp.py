@@ -9,15 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from selectlib._checks import check_choice, check_int, check_positive
 from selectlib.subsets._chain import ChainKDPP
-from selectlib.subsets._checks import (
-    check_choice,
-    check_indices,
-    check_int,
-    check_kernel,
-    check_positive,
-    generator_for,
-)
+from selectlib.subsets._checks import check_indices, check_kernel, generator_for
 from selectlib.subsets._covariance import Dictionary
 from selectlib.subsets._dense import DenseKDPP
 from selectlib.subsets._few_looks import FewLooksKDPP

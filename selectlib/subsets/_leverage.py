@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from selectlib.subsets._checks import check_kernel, check_positive, generator_for
+from selectlib._checks import check_positive
+from selectlib.subsets._checks import check_kernel, generator_for
 from selectlib.subsets._covariance import Covariance, Dictionary, dictionary_covariance
 from selectlib.subsets._kernels import Kernel
 from selectlib.subsets._looked import LookedItems

@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from selectlib._checks import check_choice, check_generator, check_int
 from selectlib.pool import ItemSource
 from selectlib.seeding import uniform_indices
-from selectlib.subsets._checks import check_choice, check_generator, check_indices, check_int
+from selectlib.subsets._checks import check_indices
 from selectlib.subsets._greedy import fetch, greedy_map, items_and_kernel
 from selectlib.subsets._kernels import Kernel
 

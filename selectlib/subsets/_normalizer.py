@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selectlib._checks import check_int, check_positive
 from selectlib.stats import Interval, mean_interval
 from selectlib.subsets._alpha import AlphaSampler
-from selectlib.subsets._checks import check_int, check_kernel, check_level, check_positive, generator_for
+from selectlib.subsets._checks import check_kernel, check_level, generator_for
 from selectlib.subsets._covariance import Covariance
 from selectlib.subsets._direct import DirectSampler
 from selectlib.subsets._estimate import first_estimate, sharpen

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from selectlib._checks import check_generator
 from selectlib.pool import ItemSource, Pool, check_select_args
 from selectlib.seeding import uniform_indices
-from selectlib.subsets._checks import check_generator
 from selectlib.subsets._kdpp import KDPP, Method
 from selectlib.subsets._kernels import RBF, Kernel
 

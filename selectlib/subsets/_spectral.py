@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from selectlib.subsets._checks import check_int
+from selectlib._checks import check_int
 from selectlib.subsets._esp import draw_eigenvectors, head_tree, kdpp_spectrum
 
 _CHUNK = 2**20  # largest number of float64 entries of one temporary

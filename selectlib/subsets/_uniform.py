@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from selectlib._checks import check_generator, check_int
 from selectlib.seeding import uniform_indices
-from selectlib.subsets._checks import check_generator, check_int, check_kernel
+from selectlib.subsets._checks import check_kernel
 from selectlib.subsets._greedy import fetch
 from selectlib.subsets._kernels import Kernel
 from selectlib.subsets._sources import as_source
