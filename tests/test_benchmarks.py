@@ -217,13 +217,13 @@ def test_claims_of_eada_follow_from_its_cases(eada):
 
 
 def test_core_set_of_eada_picked_the_same_on_both_sides(eada):
-    for part in [*eada["cases"]["core_set"]["parts"], *eada["cases"].get("pieces", {"parts": []})["parts"][:1]]:
+    for part in [*eada["cases"]["core_set"]["parts"], eada["cases"]["pieces"]["parts"][0]]:
         assert len({tuple(row["picked"]) for row in part["rows"].values()}) == 1
 
 
 def test_floors_of_eada_follow_from_bytes_and_operations(eada):
     peaks = eada["peaks"]
-    for case in {"core_set", "badge", "pieces"} & set(eada["cases"]):
+    for case in ("core_set", "badge", "pieces"):
         for part in eada["cases"][case]["parts"]:
             floor, row = part["floor"], next(iter(part["rows"].values()))
             least = max(floor["bytes"] / peaks["gbytes_per_second"], floor["flops"] / peaks["gflops_float32"]) / 1e9
@@ -237,7 +237,7 @@ def test_memory_of_eada_is_that_of_a_process_with_the_pool_in_it(eada):
         pool = 4 * part["n"] * (part["d"] + 10) / 1e9
         for row in part["rows"].values():
             assert min(row["gigabytes"]) >= pool
-            assert min(row["extra"]) >= -0.001  # a page more or less between two readings
+            assert min(row["extra"]) >= 0
             assert max(np.subtract(row["gigabytes"], row["extra"])) >= pool
 
 
