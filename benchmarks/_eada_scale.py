@@ -43,7 +43,7 @@ def scale(setting: Setting) -> dict:
     return {
         "title": "Large pools",
         "note": f"Seconds a call, from arrays in memory to picks, float32. {where} The floor: what must be read is "
-        "read once, and of CoreSet and BADGE each item is compared once with each pick.",
+        "read once, and of CoreSet and BADGE each item is compared with at least one pick.",
         "parts": parts,
     }
 
@@ -55,7 +55,7 @@ def table(setting: Setting, rows: dict[str, dict], n: int, d: int, k: int) -> di
     floors = {}
     for name, row in rows.items():
         read, compared = widths[name]
-        floors[name] = setting.floor(4 * n * read, 2 * n * compared * k, row)
+        floors[name] = setting.floor(4 * n * read, 2 * n * compared, row)
     remarks = [floor_remark(rows[name]["label"], floor) for name, floor in floors.items()]
     return made | {"facts": {"gigabytes": "memory [GB]", "extra": "extra [GB]"}, "floors": floors, "remarks": remarks}
 
