@@ -1,5 +1,6 @@
 """Data sets: embedded ones, endless ones that are made on access, and downloads that are checked against a checksum."""
 
+from selectlib.data._backdrop import backdrop_digits
 from selectlib.data._books import load_books
 from selectlib.data._c4 import C4Place, C4Texts, load_c4
 from selectlib.data._cifar import load_cifar10
@@ -7,6 +8,7 @@ from selectlib.data._digit_domains import digit_domains
 from selectlib.data._digits import load_digits
 from selectlib.data._domain_shift import DomainShift
 from selectlib.data._dsdm_targets import TargetTask, load_targets
+from selectlib.data._image_folder import image_folder
 from selectlib.data._image_lists import ListedImages, image_list
 from selectlib.data._images import LabeledImages
 from selectlib.data._infinite import InfiniteDigits, infinite_digits
@@ -35,8 +37,10 @@ __all__ = [
     "PlantedReversal",
     "TargetTask",
     "Texts",
+    "backdrop_digits",
     "digit_domains",
     "encode_pairs",
+    "image_folder",
     "image_list",
     "infinite_digits",
     "load_books",

@@ -23,7 +23,7 @@ _HUE = 0.1  # of the colour circle, at most, to either side
 
 
 class ListedImages:
-    """A random-access source of image files, decoded and augmented when they are asked for; made by `image_list`.
+    """A random-access source of image files, decoded and augmented when they are asked for.
 
     Attributes
     ----------
@@ -219,18 +219,7 @@ def image_list(
         art = image_list("OfficeHome/Art.txt", "OfficeHome", seed=100, threads=16)
         art.fetch(torch.arange(32))  # (32, 3, 224, 224)
     """
-    _check_view(view)
-    for name, value, low in (("seed", seed, 0), ("size", size, 7), ("threads", threads, 1)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be an int, got {type(value).__name__}")
-        if value < low:
-            raise ValueError(f"{name} must be at least {low}, got {value}")
-    if size % 7:
-        raise ValueError(f"size must be a multiple of 7, got {size}")
-    try:
-        import PIL  # noqa: F401
-    except ImportError as error:
-        raise ImportError("image_list needs pillow: pip install 'what-to-keep[book]'") from error
+    check_options("image_list", view, seed=seed, size=size, threads=threads)
     paths, labels = _read(Path(list_file), Path(root))
     return ListedImages(paths, labels, view, size, seed, threads)
 
@@ -251,6 +240,22 @@ def _read(list_file: Path, root: Path) -> tuple[list[Path], Tensor]:
     if not paths:
         raise ValueError(f"{list_file} must name at least one image")
     return paths, torch.tensor(labels)
+
+
+def check_options(caller: str, view: str, *, seed: int, size: int, threads: int) -> None:
+    """Raise a clear error unless images can be prepared so; `caller` is the function to name."""
+    _check_view(view)
+    for name, value, low in (("seed", seed, 0), ("size", size, 7), ("threads", threads, 1)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+        if value < low:
+            raise ValueError(f"{name} must be at least {low}, got {value}")
+    if size % 7:
+        raise ValueError(f"size must be a multiple of 7, got {size}")
+    try:
+        import PIL  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"{caller} needs pillow: pip install 'what-to-keep[book]'") from error
 
 
 def _check_view(view: str) -> None:

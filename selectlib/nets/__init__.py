@@ -8,6 +8,7 @@ from selectlib.nets._gpt import GPT
 from selectlib.nets._losses import causal_lm_loss, classification_loss
 from selectlib.nets._mlp import MLP
 from selectlib.nets._orders import batch_orders
+from selectlib.nets._pooled_convnet import PooledConvNet
 from selectlib.nets._resnet import ResNet9
 from selectlib.nets._train import train
 
@@ -17,6 +18,7 @@ __all__ = [
     "BatchNormConvNet",
     "Bottleneck",
     "ConvNet",
+    "PooledConvNet",
     "ResNet9",
     "batch_orders",
     "causal_lm_loss",

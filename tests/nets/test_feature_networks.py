@@ -105,6 +105,23 @@ def test_a_bottleneck_round_a_resnet_of_transformers(device):
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
+@pytest.mark.oracle
+@pytest.mark.parametrize("device", DEVICES)
+def test_without_a_bottleneck_the_features_are_the_backbones(device):
+    import transformers
+
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    backbone = transformers.ResNetModel(config)
+    net = Bottleneck(backbone, 16, classes=5, hidden=None).double().to(device).eval()
+    x = images(4, 3, 32, 32).to(device)
+    features = backbone(x).pooler_output.flatten(1)
+    torch.testing.assert_close(net.features(x), features)
+    torch.testing.assert_close(net(x), features @ net.head.weight.T + net.head.bias)
+    assert {name for name, _ in net.named_parameters() if "backbone" not in name} == {"head.weight", "head.bias"}
+    with pytest.raises(ValueError, match="width must be that of the backbone's output, 16, got 15"):
+        Bottleneck(backbone, 15, classes=5, hidden=None).double().to(device)(x)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [

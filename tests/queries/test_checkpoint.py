@@ -60,21 +60,40 @@ def assert_identical(first, second):
         assert first == second or (first != first and second != second)
 
 
-@pytest.mark.parametrize(("kind", "deaths"), [("study", ["4", "2"]), ("active", ["3"])])
-def test_a_killed_run_goes_on_to_the_same_end(tmp_path, kind, deaths):
+def die(folder):
+    """Let runs of both kinds be killed, the study twice; a fork of this process is spared the seconds of imports."""
+    for kind, dies_at in (("study", "4"), ("study", "2"), ("active", "3")):
+        child = os.fork()
+        if child == 0:
+            os.environ["DIES_AT"] = dies_at
+            run(kind, Path(folder) / kind / "run.pt")
+            os._exit(0)  # it has outlived its death
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
+        assert [file.name for file in (Path(folder) / kind).iterdir()] == ["run.pt"]
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory):
+    """For each kind, what a run gives that was killed and went on, and the path of its file."""
+    folder = tmp_path_factory.mktemp("killed")
+    for kind in ("study", "active"):
+        (folder / kind).mkdir()
+    # A process of its own, since one that has computed in threads must not fork. Any optimiser imports torch._dynamo.
     script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-    script += f"import test_checkpoint\ntest_checkpoint.run({kind!r}, {str(tmp_path / 'run.pt')!r})"
-    for dies_at in deaths:
-        done = subprocess.run([sys.executable, "-c", script], env={**os.environ, "DIES_AT": dies_at}, timeout=120)
-        assert done.returncode == -9
-        assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
-    assert_identical(run(kind, tmp_path / "run.pt"), run(kind))
+    script += f"import torch._dynamo, test_checkpoint\ntest_checkpoint.die({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", script], timeout=240, check=True)
+    return {kind: (run(kind, folder / kind / "run.pt"), folder / kind / "run.pt") for kind in ("study", "active")}
 
 
 @pytest.mark.parametrize("kind", ["study", "active"])
-def test_a_finished_study_is_read_and_not_run(tmp_path, kind):
-    path = tmp_path / "run.pt"
-    first, written = run(kind, path), path.read_bytes()
+def test_a_killed_run_goes_on_to_the_same_end(resumed, kind):
+    assert_identical(resumed[kind][0], run(kind))
+
+
+@pytest.mark.parametrize("kind", ["study", "active"])
+def test_a_finished_study_is_read_and_not_run(resumed, kind):
+    first, path = resumed[kind]
+    written = path.read_bytes()
     calls = Mortal.calls
     second = run(kind, path)
     assert Mortal.calls == calls
