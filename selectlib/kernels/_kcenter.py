@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,11 +10,12 @@ from torch import Tensor
 from selectlib._checks import check_int
 from selectlib.kernels._checks import check_floating
 from selectlib.kernels._scaled_rows import ScaledRows, check_finite, mean_row, product_error, row_blocks
-from selectlib.kernels._topk import top_k
+from selectlib.kernels._topk import largest
 
-_TOGETHER = 256  # points from which all rows are measured together
-_AHEAD = {"cuda": 64}  # picks made before the device is asked how many of them count; each question stops it
+_TOGETHER = 256  # points from which rows are measured together
+_FEW = 48  # rows among which the next picks are looked for
 _TAKEN = -1.0  # the distance of what is picked: below every other, so that it is not picked again
+_TINY = 2.0**-100  # more than is lost where products of small numbers underflow
 
 
 def kcenter_greedy(
@@ -41,7 +43,7 @@ def kcenter_greedy(
     first : int, optional
         Without centres, the row of the first pick. Default: the row nearest the mean of all.
     method : {"lazy", "plain"}, default "lazy"
-        "plain" measures all rows from every pick. "lazy" picks the same and measures all rows only now and then.
+        "plain" measures all rows from every pick. "lazy" picks the same and reads all rows only now and then.
     block : int, default 4096
         "lazy": of the farthest rows, follow at most so many between two passes over all rows.
 
@@ -62,12 +64,14 @@ def kcenter_greedy(
     -----
     Distances are taken in float64 from differences of coordinates. Of equally far rows the lowest index is picked.
 
-    The lazy method follows the rows P that are farthest now. Distances only decrease; so while the farthest row of P
-    is farther than every row outside P was at the start, it is the farthest of all, and the pick is measured against P
-    alone. Then one pass brings all rows up to date: a float32 matrix product, with a bound on its own rounding, tells
-    which picks could be nearer to a row than all before, and those alone are measured.
+    The lazy method bounds all distances from above, by float32 matrix products and what these may lose to rounding. It
+    measures the rows P with the largest bounds and follows them. Distances only decrease; so while the farthest row of
+    P is farther than every bound outside P, it is the farthest of all, and the pick is measured against P alone. Then
+    one pass lowers the bounds for all picks since the last. Where the bounds cannot tell which row is the farthest, all
+    rows that it may be are measured.
 
-    Time O(n k d), for "lazy" nearly all of it in matrix products; memory O(n + block d) beside `X`.
+    Time O(n k d), for "lazy" nearly all of it in matrix products, unless the rows are so alike that float32 cannot tell
+    them apart: then "plain" may be faster. Memory O(n + block d) beside `X`.
 
     References
     ----------
@@ -106,68 +110,101 @@ def _plain(X: Tensor, k: int, centers: Float[Tensor, "m d"], picks: Int[Tensor, 
 def _lazy(
     X: Tensor, k: int, centers: Float[Tensor, "m d"], picks: Int[Tensor, "p"], mean: Float[Tensor, "d"], candidates: int
 ) -> Int[Tensor, "k"]:
-    rows = ScaledRows(X, mean)
-    nearest = _distances(X, centers[:1]).index_fill_(0, picks, _TAKEN)
-    new = centers[1:]
+    reach = _Reach(X, mean, picks)
+    new = centers
     while len(picks) < k:
-        for some in new.split(_TOGETHER):
-            _update(nearest, X, rows, some)
-        found = _pick_among(X, nearest, top_k(nearest, candidates).indices, k - len(picks))
-        nearest.index_fill_(0, found, _TAKEN)
+        reach.cover(new)
+        P = largest(reach.most, min(candidates, len(X) - len(picks)))
+        bound = reach.most[P].min()
+        last = P[reach.most[P] == bound].max()  # a row outside is nearer than the bound, or as near and behind this one
+        near = reach.measure(P)
+        found = P[_pick_among(X[P].double(), near, bound, P <= last, k - len(picks))]
+        if not len(found):  # the bounds outside hide which row is the farthest: measure all that may be
+            reach.measure((reach.most >= near.max()).nonzero().squeeze(1))
+        reach.most.index_fill_(0, found, _TAKEN)
         picks, new = torch.cat([picks, found]), X[found]
     return picks
 
 
-def _pick_among(X: Tensor, nearest: Tensor, P: Int[Tensor, "c"], k: int) -> Int[Tensor, "p"]:
-    """Pick from P, at most k rows, for as long as no row outside can be farther, or as far and of a lower index."""
-    last, bound = P[-1], nearest[P[-1]]  # the rows outside are nearer than the last of P, or as near and behind it
-    P = P.sort().values  # so that the lower index comes first
-    items, near = X[P].double(), nearest[P]
-    ahead = _AHEAD.get(X.device.type, 8)
-    picks = torch.empty(0, dtype=torch.int64, device=X.device)
+def _pick_among(items: Tensor, near: Tensor, bound: Tensor, ahead: Tensor, k: int) -> list[int]:
+    """Pick at most k, for as long as they are farther than the bound, or as far and ahead of the rows outside."""
+    far, border, wins_ties = near.cpu().numpy().copy(), bound.item(), ahead.cpu().numpy()
+    left = np.arange(len(far))
+    picks: list[int] = []
     while len(picks) < k:
-        values, where = [], []
-        for _ in range(min(ahead, k - len(picks))):
-            value, at = near.max(0, keepdim=True)
-            values.append(value)
-            where.append(at)
-            near = torch.minimum(near, _measure(items, items.index_select(0, at)).squeeze(1))
-            near.index_fill_(0, at, _TAKEN)
-        value, pick = torch.cat(values), P[torch.cat(where)]
-        count = int(((value > bound) | ((value == bound) & (pick <= last))).sum())  # from one that fails on, all fail
-        picks = torch.cat([picks, pick[:count]])
-        if count < len(pick):
+        left = left[(far[left] > border) | ((far[left] == border) & wins_ties[left])]
+        if not len(left):
             break
+        few = np.sort(left[(-far[left]).argsort(kind="stable")[:_FEW]])
+        found = few[_pick_few(_measure(items[few], items[few]).cpu().numpy(), far[few], k - len(picks))]
+        far[left] = np.minimum(far[left], _measure(items[left], items[found]).amin(1).cpu().numpy())
+        far[found] = _TAKEN
+        picks += found.tolist()
     return picks
 
 
-def _update(nearest: Tensor, X: Tensor, rows: ScaledRows, new: Float[Tensor, "p d"]) -> None:
-    """Lower `nearest` to the distance from the `new` points where that is less."""
-    if not len(new):
-        return
-    points, exact = rows.convert(new), new.double()
-    sure = 1 - product_error(X.shape[1])
-    own = points.square().sum(1).mul_(sure)
-    points = points.mul_(-2).T
+def _pick_few(between: Float[np.ndarray, "f f"], far: Float[np.ndarray, "f"], k: int) -> list[int]:
+    """The same among the few farthest: the nearest of them bounds the others."""
+    border = far.min()
+    last = (far == border).nonzero()[0][-1]
+    picks: list[int] = []
+    while len(picks) < k:
+        at = int(far.argmax())
+        if far[at] < border or (far[at] == border and at > last):
+            break
+        picks.append(at)
+        far = np.minimum(far, between[at])
+        far[at] = _TAKEN
+    return picks
 
-    def limit(near: Tensor, squared_norms: Tensor) -> Tensor:
-        return (near / rows.scale).float().square_().sub_(squared_norms, alpha=sure)
 
-    for part in row_blocks(len(X), max(new.shape), X.device):
-        near, norms = nearest[part], rows.squared_norms[part]
-        lower = torch.addmm(own, rows[part], points)  # with `norms`, below the squared distances, whatever is rounded
-        active = (~(lower.amin(1) > limit(near, norms)) & (near > 0)).nonzero().squeeze(1)
-        if not len(active):
-            continue
-        x, d = X[part].index_select(0, active).double(), near[active]
-        lower = lower.index_select(0, active)
-        best = lower.argmin(1, keepdim=True)
-        d = torch.minimum(d, _measure(x.unsqueeze(1), exact[best]).view(-1))
-        others = lower.scatter_(1, best, torch.inf).amin(1)
-        unsure = (~(others > limit(d, norms[active])) & (d > 0)).nonzero().squeeze(1)
-        if len(unsure):
-            d[unsure] = torch.minimum(d[unsure], _measure(x[unsure], exact).amin(1))
-        near[active] = d
+class _Reach:
+    """How far the rows are from the points that were given, at most: `most`, which is exact for rows just measured."""
+
+    def __init__(self, X: Float[Tensor, "n d"], mean: Float[Tensor, "d"], taken: Int[Tensor, "p"]) -> None:
+        self._X, self._rows = X, ScaledRows(X, mean)
+        self._points = X[:0]
+        self._measured = torch.zeros(len(X), dtype=torch.int64, device=X.device)  # from so many of the points
+        self.most = torch.full((len(X),), torch.inf, dtype=torch.float64, device=X.device)
+        self.most.index_fill_(0, taken, _TAKEN)
+
+    def cover(self, new: Float[Tensor, "p d"]) -> None:
+        """Add points: one float32 product bounds the distances, with what it may lose to rounding on top."""
+        self._points = torch.cat([self._points, new])
+        more = 1 + product_error(new.shape[1])
+        for some in self._rows.convert(new).split(_TOGETHER) if len(new) else ():
+            own = some.square().sum(1, keepdim=True).mul_(more).add_(_TINY)
+            some = some.mul(-2)
+            for part in row_blocks(len(self.most), max(some.shape), self.most.device):
+                squared = torch.addmm(own, some, self._rows[part].T).amin(0)
+                squared.add_(self._rows.squared_norms[part], alpha=more).clamp_min_(0)
+                most = self.most[part]
+                torch.fmin(most, squared.double().sqrt_().mul_(self._rows.scale), out=most)  # NaN: it overflowed
+
+    def measure(self, which: Int[Tensor, "c"]) -> Float[Tensor, "c"]:
+        """Measure these rows from the points that may be nearest; those measured from before are not nearer."""
+        sure, width = 1 - product_error(self._X.shape[1]), self._X.shape[1]
+        start = int(self._measured[which].min())
+        near = self.most[which]
+        for some in self._points[start:].split(_TOGETHER):
+            points, exact = self._rows.convert(some), some.double()
+            own = points.square().sum(1).mul_(sure).sub_(_TINY)
+            points = points.mul_(-2).T
+            order = torch.arange(start, start + len(some), device=which.device)
+            start += len(some)
+            for part in row_blocks(len(which), max(some.shape), which.device):
+                idx, found = which[part], near[part]
+                limit = (found / self._rows.scale).float().square_().sub_(self._rows.squared_norms[idx], alpha=sure)
+                lower = torch.addmm(own, self._rows[idx], points)  # with the norms, below the squared distances
+                pairs = ~(lower > limit.unsqueeze(1)) & (order >= self._measured[idx].unsqueeze(1))
+                row, point = pairs.nonzero(as_tuple=True)
+                items = self._X[idx].double()
+                for block in row_blocks(len(row), width, which.device):
+                    r, p = row[block], point[block]
+                    found.scatter_reduce_(0, r, _measure(items[r].unsqueeze(1), exact[p].unsqueeze(1)).view(-1), "amin")
+        self.most[which] = near
+        self._measured[which] = len(self._points)
+        return near
 
 
 def _distances(X: Float[Tensor, "n d"], points: Float[Tensor, "p d"]) -> Float[Tensor, "n"]:

@@ -7,6 +7,7 @@ from torch import Tensor
 from selectlib.kernels._checks import accumulator
 
 _NUMBERS = {"cpu": 2**18, "cuda": 2**24}  # made together: what stays in the cache, or what fills a GPU
+_HELD = 2**23  # up to so many numbers are held, not made again at each reading
 
 
 def row_blocks(n: int, width: int, device: torch.device) -> list[slice]:
@@ -32,7 +33,8 @@ def mean_row(X: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
 class ScaledRows:
     """The rows ``(x_i - shift) / scale`` in float32, with entries of at most 1, and their squared norms.
 
-    Neither a large mean nor the unit of X costs precision. The rows are made when asked for; the norms are held.
+    Neither a large mean nor the unit of X costs precision. The norms are held; the rows, unless they are few, are made
+    when asked for, and not to be written to.
 
     Parameters
     ----------
@@ -45,15 +47,23 @@ class ScaledRows:
     def __init__(self, X: Float[Tensor, "n d"], shift: Float[Tensor, "d"] | None = None) -> None:
         dtype = accumulator(X.dtype)
         self._X = X
+        self._held: Tensor | None = None
         self._shift = X.new_zeros((), dtype=dtype) if shift is None else shift.to(dtype)
         low, high = torch.aminmax(X)
         reach = torch.maximum(high - self._shift.min(), self._shift.max() - low).double()
         self.scale = reach.where(reach > 0, 1.0)
         self.squared_norms = torch.empty(len(X), device=X.device)
-        for rows in row_blocks(len(X), X.shape[1], X.device):
-            torch.sum(self[rows].square_(), 1, out=self.squared_norms[rows])
+        held = torch.empty(X.shape, device=X.device) if X.numel() <= _HELD else None
+        for part in row_blocks(len(X), X.shape[1], X.device):
+            rows = self[part]
+            if held is not None:
+                held[part] = rows
+            torch.sum(rows.square_(), 1, out=self.squared_norms[part])
+        self._held = held
 
     def __getitem__(self, which: slice | Tensor) -> Float[Tensor, "b d"]:
+        if self._held is not None:
+            return self._held[which]
         rows = self._X[which].to(self._shift.dtype)
         return (rows - self._shift).mul_(1 / self.scale).float()
 

@@ -77,14 +77,14 @@ def _scan(values: Float[Tensor, "n"] | Shaped[np.ndarray, "n"], k: int) -> TopK:
         best = new[kept] if best is None else torch.cat([best, new[kept]])
         where = torch.cat([where, idx[kept]])
         if len(best) > k:
-            chosen = _largest(best, k)
+            chosen = largest(best, k)
             best, where = best[chosen], where[chosen]
     assert best is not None  # there is at least one block
     order = best.sort(descending=True, stable=True).indices
     return TopK(torch.cat([where[order], missing])[:k], nan_count)
 
 
-def _largest(values: Float[Tensor, "m"], k: int) -> Int[Tensor, "k"]:
+def largest(values: Float[Tensor, "m"], k: int) -> Int[Tensor, "k"]:
     """Positions of the k largest in ascending order, the first of the ties at the border."""
     border = values.topk(k, sorted=False).values.min()
     above, ties = values > border, (values == border).nonzero().squeeze(1)

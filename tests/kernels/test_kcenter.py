@@ -81,21 +81,34 @@ def test_less_precise_products_do_not_change_the_picks(precision, device):
 def test_ties_go_to_the_lower_index_and_nothing_is_picked_twice(seed, n, d, values, data):
     X = torch.randint(values, (n, d), generator=generator(seed)).float()  # many equal rows and distances
     centers = torch.randint(values, (data.draw(st.integers(0, 3)), d), generator=generator(seed)).float()
-    k, block = data.draw(st.integers(1, n)), data.draw(st.integers(1, n))
+    k, block, few = (data.draw(st.integers(1, n)) for _ in range(3))
     first = None if len(centers) else data.draw(st.integers(0, n - 1))
     expected = by_hand(X, k, centers, first)
     assert len(set(expected)) == k
-    assert kcenter_greedy(X, k, centers=centers, first=first, block=block).tolist() == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_kcenter, "_FEW", few)
+        assert kcenter_greedy(X, k, centers=centers, first=first, block=block).tolist() == expected
     assert kcenter_greedy(X, k, centers=centers, first=first, method="plain").tolist() == expected
 
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("device", DEVICES)
-def test_many_ties(device):
+@pytest.mark.parametrize("few", [1, 7, 48])
+def test_many_ties(few, device, monkeypatch):
+    monkeypatch.setattr(_kcenter, "_FEW", few)
     X = torch.randint(3, (400, 4), generator=generator(100)).float()
     expected = by_hand(X, 400, first=0)
     for options in ({"method": "plain"}, {"block": 16}, {"block": 400}):
         assert kcenter_greedy(X.to(device), 400, first=0, **options).tolist() == expected
+
+
+def test_a_row_that_falls_to_the_bound_waits_for_rows_of_lower_index_outside():
+    far, between = np.array([5.0, 3.0, 4.0]), np.full((3, 3), 9.0)
+    between[0, 2] = 3.0  # after the first pick, the last row is as far as the bound, and behind the row that set it
+    assert _kcenter._pick_few(between, far, 3) == [0, 1]
+    items, near = torch.tensor([[0.0, 0.0], [9.0, 9.0], [3.0, 0.0]], dtype=torch.float64), torch.from_numpy(far)
+    ahead = torch.tensor([True, True, False])
+    assert _kcenter._pick_among(items, near, near.min(), ahead, 3) == [0, 1]
 
 
 @pytest.mark.oracle
@@ -110,9 +123,66 @@ def test_many_centers_are_covered_already(method, device):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("device", DEVICES)
-def test_centers_may_be_where_float32_overflows(device):
+def test_rows_and_centers_may_be_where_float32_overflows(device):
     X, centers = points("plain", dtype=torch.float32), torch.full((2, 8), 1e30)
     assert kcenter_greedy(X.to(device), 20, centers=centers.to(device)).tolist() == by_hand(X, 20, centers)
+    X = X / X.abs().max() * 3e38
+    assert kcenter_greedy(X.to(device), 20, first=0).tolist() == by_hand(X, 20, first=0)
+
+
+def almost_alike(kind, dtype):
+    """Rows whose order float32 products cannot tell, and how many picks to make of them."""
+    draw = generator(100)
+    around = torch.nn.functional.normalize(torch.randn(400, 8, dtype=torch.float64, generator=draw), dim=1)
+    if kind == "radii":  # from the first row, the others are as far but for the tenth digit, in random order
+        X = around * (1 + 1e-10 * torch.randperm(400, generator=draw).double()).unsqueeze(1)
+        X[0] = 0.0
+    elif kind == "pairs":  # two of each, the second as good as the first
+        X = torch.cat([around[:200], around[:200] * (1 + 1e-9)])
+    else:  # more picks than there are different rows
+        X = around[torch.randint(30, (400,), generator=draw)]
+    return (X + 1e3 if kind == "radii" else X).to(dtype)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+@pytest.mark.parametrize("kind", ["radii", "pairs", "copies"])
+def test_where_float32_cannot_tell_rows_are_measured(kind, dtype, held, device, monkeypatch):
+    monkeypatch.setattr(_scaled_rows, "_HELD", 2**23 if held else 0)
+    monkeypatch.setattr(_kcenter, "_FEW", 5)
+    X = almost_alike(kind, dtype)
+    expected = by_hand(X.double(), 60, first=0)
+    measured = []
+    measure = _kcenter._Reach.measure
+    monkeypatch.setattr(_kcenter._Reach, "measure", lambda *args: measured.append(len(args[1])) or measure(*args))
+    assert kcenter_greedy(X.to(device), 60, first=0, block=16).tolist() == expected
+    if kind == "radii" and dtype == torch.float64:
+        assert max(measured) > 300  # the bounds could not decide
+    for options in ({"block": 1}, {"block": 400}, {"method": "plain"}):
+        assert kcenter_greedy(X.to(device), 60, first=0, **options).tolist() == expected, options
+
+
+@pytest.mark.oracle
+def test_rows_so_near_that_their_squares_underflow():
+    X = torch.tensor([[1.0], [-1.0], [0.0], [1e-23], [-1e-22], [3e-21], [2e-23]])
+    assert kcenter_greedy(X, 7, first=2, block=1).tolist() == by_hand(X, 7, first=2)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_bounds_are_above_the_distances_and_exact_where_measured(dtype):
+    X, points_ = points("far off", dtype=dtype), points("far off", n=40, dtype=dtype).flip(0) + 0.5
+    reach = _kcenter._Reach(X, X.double().mean(0), torch.tensor([7]))
+    true = torch.cdist(X.double(), points_.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    for start in (0, 10, 25):
+        reach.cover(points_[start : start + 15])
+        near = true[:, : start + 15].amin(1)
+        assert (reach.most >= near)[torch.arange(300) != 7].all() and reach.most[7] == -1
+        assert (reach.most[8:] <= near[8:] + 1e-2).all()
+        which = torch.arange(20 + start, 60 + 3 * start)  # some of them a second time
+        assert torch.equal(reach.measure(which), near[which]) and torch.equal(reach.most[which], near[which])
 
 
 def test_without_a_first_pick_it_is_the_row_nearest_the_mean():
@@ -130,11 +200,11 @@ def test_the_radius_is_at_most_twice_the_best(seed):
     assert best <= float(between[:, kcenter_greedy(X, 4)].amin(1).max()) <= 2 * best
 
 
-def test_all_rows_are_measured_only_now_and_then(monkeypatch):
+def test_all_rows_are_read_only_now_and_then(monkeypatch):
     monkeypatch.setattr(_scaled_rows, "_NUMBERS", {"cpu": 2**18})
     passes = []
-    update = _kcenter._update
-    monkeypatch.setattr(_kcenter, "_update", lambda *args: passes.append(1) or update(*args))
+    cover = _kcenter._Reach.cover
+    monkeypatch.setattr(_kcenter._Reach, "cover", lambda *args: passes.append(1) or cover(*args))
     kcenter_greedy(points("plain", n=20_000, d=32), 200)
     assert len(passes) <= 20
 
