@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 from _eada_laws import gradients, law_of_picks
-from _eada_pools import CLASSES, SEED, Items, items
-from _eada_races import PEER, PRECISIONS, Setting
+from _eada_pools import CLASSES, Items, items
+from _eada_races import PEER, PRECISIONS
+from _setting import SEED, Setting
 from torch import Tensor
 
 from selectlib.queries import BADGE, EADA, CoreSet, Entropy, Margin, as_skactiveml

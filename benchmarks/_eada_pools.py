@@ -9,7 +9,7 @@ from selectlib.pool import Pool
 from selectlib.queries import get_strategy
 from selectlib.seeding import generator
 
-SEED, CLASSES = 100, 10
+CLASSES = 10
 BLOCK = 2**16  # items made together: making a pool must not need more memory than the pool
 
 

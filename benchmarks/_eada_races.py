@@ -2,13 +2,12 @@
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from _eada_laws import distances_of_law
-from _eada_pools import CLASSES, SEED, Items, items
-from _harness import Contestant, race, ratio
+from _eada_pools import CLASSES, Items, items
+from _harness import Contestant, ratio
+from _setting import SEED, Setting, part
 from torch import Tensor
 
 from selectlib.pool import PoolSelector
@@ -18,28 +17,6 @@ from selectlib.seeding import generator
 PEER = importlib.util.find_spec("skactiveml") is not None
 MISSING = "" if PEER else " scikit-activeml is not installed here: its rows are left out."
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What every case needs to know."""
-
-    device: torch.device
-    quick: bool
-    threads: int
-    peaks: dict[str, float]
-
-    def race(self, contestants: list[Contestant], title: str) -> dict[str, dict]:
-        return race(contestants, seed=SEED, device=self.device, title=title)
-
-    def repeats(self, usual: int) -> int:
-        return 2 if self.quick else usual
-
-    def floor(self, nbytes: float, flops: float, row: dict) -> dict[str, float]:
-        """Least seconds for moving these bytes and doing these operations, and the median's distance to it."""
-        seconds = max(nbytes / self.peaks["gbytes_per_second"], flops / self.peaks["gflops_float32"]) / 1e9
-        distance = float(np.median(row["seconds"])) / seconds
-        return {"bytes": nbytes, "flops": flops, "seconds": seconds, "distance": distance}
 
 
 def ours(name: str, label: str, strategy: PoolSelector, make: Callable[[int], Items], k: int, repeats: int):
@@ -191,19 +168,3 @@ def pieces(setting: Setting) -> dict:
         "sequential one.",
         "parts": parts,
     }
-
-
-def part(heading: str, rows: dict[str, dict], floor: dict[str, float] | None = None, **about) -> dict:
-    """One table, with a remark on the floor of its first row."""
-    made = {"heading": heading, "rows": rows, **about}
-    if floor:
-        first = next(iter(rows.values()))["label"]
-        made |= {"floor": floor, "remarks": [floor_remark(first, floor)]}
-    return made
-
-
-def floor_remark(label: str, floor: dict[str, float]) -> str:
-    return (
-        f"Floor of {label}: {1e3 * floor['seconds']:.2g} ms ({floor['bytes'] / 1e6:.3g} MB to read, "
-        f"{floor['flops'] / 1e9:.3g} GFLOP); its median is {floor['distance']:.3g} times that."
-    )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 from _eada_pools import CLASSES, Items, items, select
-from _eada_races import Setting, floor_remark, part
 from _harness import Contestant, slope
+from _setting import Setting, floor_remark, part
 
 STRATEGIES = {"eada": "EADA", "core_set": "CoreSet", "badge": "BADGE"}
 SIZES = (10_000, 100_000, 1_000_000)

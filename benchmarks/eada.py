@@ -14,10 +14,11 @@ import warnings
 
 import torch
 from _eada_checks import correctness
-from _eada_races import MISSING, PEER, Setting, badge, core_set, pieces, scores
+from _eada_races import MISSING, PEER, badge, core_set, pieces, scores
 from _eada_scale import STRATEGIES, TEN_MILLION, scale
 from _harness import command_line, interval_of_medians
 from _record import machine, peaks, today, versions, write
+from _setting import Setting
 from threadpoolctl import threadpool_limits
 
 CASES = {"core_set": core_set, "badge": badge, "scores": scores, "pieces": pieces, "scale": scale}

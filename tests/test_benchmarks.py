@@ -56,6 +56,7 @@ NEEDED = {
             "million_badge_gigabytes",
         },
     ),
+    "selectnadapt-cpu": ("selectnadapt/selection", {"class_kmeans_speed", "peer_distinct"}),
     "eada-cuda": (
         "eada/pool_at_scale",
         {"cuda_ten_million_eada_seconds", "cuda_million_core_set_seconds", "cuda_million_badge_seconds"},

@@ -12,7 +12,7 @@ from selectlib.seeding import generator
 
 
 def backdrop_digits(
-    turn: float | int = 20.0,
+    turn: float | int = 30.0,
     strength: float | int = 0.3,
     *,
     seed: int,
@@ -30,7 +30,7 @@ def backdrop_digits(
 
     Parameters
     ----------
-    turn : float, default 20.0
+    turn : float, default 30.0
         Angle by which the target's digits are turned anticlockwise [degrees].
     strength : float, default 0.3
         Brightness of the backdrops where they are brightest, from 0 to 1.
@@ -57,9 +57,9 @@ def backdrop_digits(
 
     Notes
     -----
-    The angle is meant to be small enough to leave every digit its class. The setting is ours, for the chapter on
-    choosing a support set: at the defaults a small network that is right about nearly all of the source is right about
-    seven in ten images of the target.
+    The setting is ours, for the chapter on choosing a support set: at the defaults a small network that is right about
+    nearly all of the source is right about half of the target. Angles beyond some 45 degrees begin to take digits to
+    other classes.
 
     Examples
     --------

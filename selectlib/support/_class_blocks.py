@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-_NUMBERS = {"cpu": 2**21, "cuda": 2**28}  # of a block: what stays in the cache, or what fills a GPU
+_NUMBERS = {"cpu": 2**19, "cuda": 2**28}  # of a block: what stays in the cache, or what fills a GPU
 _PADDING = 1.25  # the largest class of a block over the smallest, at most
 
 
@@ -15,17 +15,22 @@ _PADDING = 1.25  # the largest class of a block over the smallest, at most
 class ClassBlock:
     """The rows of c classes, moved by the mean of their class and scaled: ``(x - mean) * scale``.
 
-    Rows that are pinned come first in their class, the others follow in the order of their numbers.
+    Rows that are pinned come first in their class, the others follow in the order of their numbers; the last is
+    repeated for padding.
     """
 
     classes: Int[Tensor, "c"]  # which classes
     where: Int[Tensor, "c n"]  # the row of Z in each place
     valid: Bool[Tensor, "c n"]  # False for padding
     rows: Float[Tensor, "c n d"]
-    squares: Float[Tensor, "c n"]  # squared norms of the rows, 0 for padding
+    squares: Float[Tensor, "c n"]  # squared norms of the rows
     means: Float[Tensor, "c d"]  # in the scaled unit
     clusters: Int[Tensor, "c"]  # clusters to make, fewer than members
     pinned: Int[Tensor, "c"]  # how many of them are pinned
+
+    def spread(self) -> Float[Tensor, "c"]:
+        """Sum of the squared norms of the members."""
+        return (self.squares.double() * self.valid).sum(1)
 
 
 def class_blocks(
@@ -43,17 +48,18 @@ def class_blocks(
     """
     dtype = torch.promote_types(Z.dtype, torch.float32)
     starts, device = sizes.cumsum(0) - sizes, Z.device
-    by_size = sizes.sort(stable=True)
-    open_ = by_size.indices[(sizes > clusters)[by_size.indices]]
+    by_size = sizes.sort(stable=True).indices
+    open_ = by_size[(sizes > clusters)[by_size]]
     for part in _cuts(sizes[open_].tolist(), Z.shape[1] + columns, _NUMBERS.get(device.type, 2**22)):
         of = open_[part]
-        places = torch.arange(int(sizes[of[-1]]), device=device)
-        valid = places < sizes[of].unsqueeze(1)
-        where = order[(starts[of].unsqueeze(1) + places).clamp_max_(len(order) - 1)]
+        size = sizes[of].unsqueeze(1)
+        places = torch.arange(int(size[-1]), device=device)
+        where = order[starts[of].unsqueeze(1) + places.minimum(size - 1)]
         rows = Z.index_select(0, where.flatten()).view(*where.shape, -1).to(dtype)
-        means = ((valid / sizes[of].unsqueeze(1)).to(dtype).unsqueeze(1) @ rows).mul_(scale)
+        valid = places < size
+        means = ((valid / size).to(dtype).unsqueeze(1) @ rows).mul_(scale)
         rows = torch.add(-means, rows, alpha=scale)
-        squares = torch.linalg.vector_norm(rows, dim=2).square_().mul_(valid)
+        squares = torch.linalg.vecdot(rows, rows)
         yield ClassBlock(of, where, valid, rows, squares, means.squeeze(1), clusters[of], pinned[of])
 
 

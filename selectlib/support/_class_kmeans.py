@@ -1,6 +1,7 @@
 """k-means within each class, for all classes and restarts at once."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -120,34 +121,37 @@ def class_kmeans(
     if generator is not None and init is None:
         shape = len(task.sizes), restarts, width, trials(width)
         uniforms = torch.rand(shape, dtype=torch.float64, generator=generator, device=generator.device).to(device)
-    blocks = class_blocks(Z, task.order, task.sizes, task.clusters, task.fixed, scale, restarts * width)
-    for block in blocks:
+    blocks = list(class_blocks(Z, task.order, task.sizes, task.clusters, task.fixed, scale, restarts * width))
+    if blocks:
         if uniforms is None:
-            starts = task.starts(block)
-            lloyd = ClassLloyd(block, starts, scores_from(block, starts))
+            given = [task.starts(block) for block in blocks]
+            begun = [(start, scores_from(block, start)) for block, start in zip(blocks, given, strict=True)]
         else:
-            lloyd = ClassLloyd(block, *draw_starts(block, uniforms[block.classes]))
-        lloyd.run(max_iter, tol)
-        best = _best(block, lloyd)
-        centers[block.classes] = (best.centers + block.means.unsqueeze(1)) / scale
-        inertia[block.classes] = (best.inertia / scale**2).to(dtype)
-        found[block.where[block.valid]] = best.labels[block.valid]
+            begun = [draw_starts(block, uniforms[block.classes]) for block in blocks]
+        lloyd = ClassLloyd(blocks, *map(list, zip(*begun, strict=True)))
+        lloyd.run(max_iter, float(tol))
+        for block, best in zip(blocks, _best(lloyd, blocks), strict=True):
+            centers[block.classes] = (best.centers + block.means.unsqueeze(1)) / scale
+            inertia[block.classes] = (best.inertia / scale**2).to(dtype)
+            found[block.where[block.valid]] = best.labels[block.valid]
     return ClassKMeansResult(centers, found, inertia)
 
 
-def _best(block: ClassBlock, lloyd: ClassLloyd) -> ClassKMeansResult:
-    """The best restart of each class; labels (c, n), and lengths in the unit of the block."""
+def _best(lloyd: ClassLloyd, blocks: list[ClassBlock]) -> Iterator[ClassKMeansResult]:
+    """The best restart of each class, block by block; labels (c, n), and lengths in the unit of the block."""
     inertia = lloyd.inertia()
     first = (inertia <= inertia.amin(1, keepdim=True) * (1 + _EQUAL)).byte().argmax(1)
     pair = torch.arange(len(first), device=first.device) * inertia.shape[1] + first
     centers, counts = (x.unflatten(0, (inertia.numel(), -1))[pair] for x in (lloyd.centers, lloyd.counts))
-    centers, labels = centers.to(block.rows.dtype), lloyd.labels[pair].long()
-    offset = torch.arange(len(first), device=first.device).unsqueeze(1) * counts.shape[1]
-    own = centers.flatten(0, 1).index_select(0, (labels + offset).flatten()).view_as(block.rows)
-    squares = torch.linalg.vector_norm(own.sub_(block.rows), dim=2).double().square_()
-    return ClassKMeansResult(
-        centers.masked_fill_((counts == 0).unsqueeze(2), torch.nan), labels, squares.mul_(block.valid).sum(1)
-    )
+    sizes = [len(block.classes) for block in blocks]
+    parts = zip(blocks, lloyd.labels(pair), centers.split(sizes), counts.split(sizes), strict=True)
+    for block, labels, center, count in parts:
+        c, k = count.shape
+        places = (labels + k * torch.arange(c, device=labels.device).unsqueeze(1)).flatten()
+        own = center.flatten(0, 1).index_select(0, places).view_as(block.rows)
+        squares = torch.linalg.vector_norm(own.sub_(block.rows), dim=2).double().square_().mul_(block.valid)
+        used = (count > 0) & (torch.arange(k, device=count.device) < block.clusters.unsqueeze(1))
+        yield ClassKMeansResult(center.masked_fill_(~used.unsqueeze(2), torch.nan), labels, squares.sum(1))
 
 
 def _power_of_two(Z: Float[Tensor, "n d"]) -> float:

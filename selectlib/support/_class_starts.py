@@ -24,7 +24,7 @@ def draw_starts(
     block: ClassBlock, uniforms: Float[Tensor, "c r k t"]
 ) -> tuple[Int[Tensor, "c r k"], Float[Tensor, "c r k n"]]:
     """Draw starts by k-means++ with trials, and give the scores of all rows as well."""
-    c, r, k, t = uniforms.shape
+    c, r, k = uniforms.shape[:3]
     n = block.rows.shape[1]
     valid, pinned = block.valid.view(c, 1, 1, n), block.pinned.view(c, 1, 1)
     last = valid.sum(3) - 1

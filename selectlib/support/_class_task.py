@@ -101,7 +101,5 @@ def _ints(name: str, value: Any, shape: tuple[int | None, ...], device: torch.de
     fits = len(value.shape) == len(shape) and all(w in (None, s) for s, w in zip(value.shape, shape, strict=True))
     if not fits or value.device != device:
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(
-            f"{name} must have shape ({wanted}), on {device}; got {tuple(value.shape)} on {value.device}"
-        )
+        raise ValueError(f"{name} must have shape ({wanted}), on {device}; got {tuple(value.shape)} on {value.device}")
     return value.long()

@@ -14,6 +14,7 @@ from torch import Tensor
 from selectlib._checks import check_choice, check_generator, check_int
 from selectlib.pool import Pool, check_select_args
 from selectlib.seeding import generator as seeded
+from selectlib.support._arrays import as_indices, as_rows, labeled_of
 from selectlib.support._features import pool_features
 from selectlib.support._pseudo_labels import refine_pseudo_labels
 from selectlib.support._short import shots_of
@@ -37,9 +38,7 @@ class SelectNAdapt(BaseEstimator):
     Parameters
     ----------
     n_shots : int, default=5
-        K, items a class.
-    n_classes : int, optional
-        Number of classes, C. Default: the columns of `proba`, which it must be equal to.
+        K, items a class. With C classes, which are the columns of `proba`, the budget is K·C.
     classes : array of ints, shape (n,), optional
         The class of each item, from 0, instead of its pseudo-class: the true one for the oracle variant, or one that
         was refined on other features.
@@ -109,7 +108,6 @@ class SelectNAdapt(BaseEstimator):
     def __init__(
         self,
         n_shots: int = 5,
-        n_classes: int | None = None,
         *,
         classes: Any = None,
         n_init: int = 10,
@@ -120,7 +118,6 @@ class SelectNAdapt(BaseEstimator):
         random_state: Any = None,
     ):
         self.n_shots = n_shots
-        self.n_classes = n_classes
         self.classes = classes
         self.n_init = n_init
         self.max_iter = max_iter
@@ -129,7 +126,7 @@ class SelectNAdapt(BaseEstimator):
         self.refine = refine
         self.random_state = random_state
 
-    def fit(self, Z: Any, proba: Any, labeled_indices: Any = None) -> "SelectNAdapt":
+    def fit(self, Z: Any, proba: Any, labeled_indices: Any = None, labeled_classes: Any = None) -> "SelectNAdapt":
         """Choose the support set.
 
         Parameters
@@ -140,13 +137,15 @@ class SelectNAdapt(BaseEstimator):
             Probabilities of the classes, as from `ensemble_proba`.
         labeled_indices : array or tensor of ints, shape (l,), optional
             Items that are labelled already, at most K·C: they are part of the support set.
+        labeled_classes : array or tensor of ints, shape (l,), optional
+            The class to count each of them for, such as its label. Default: its pseudo-class.
 
         Returns
         -------
         SelectNAdapt
             Itself, fitted.
         """
-        self._set(self._choose(Z, proba, self.n_shots, labeled_indices, self._draws()))
+        self._set(self._choose(Z, proba, self.n_shots, self._draws(), labeled_indices, labeled_classes))
         return self
 
     def get_support(self, indices: bool = True) -> np.ndarray:
@@ -190,11 +189,11 @@ class SelectNAdapt(BaseEstimator):
         """
         if proba is None:
             raise ValueError("proba must be given: the probabilities of the classes, shape (n, C)")
-        labeled = _labeled(y, len(X))
+        labeled = labeled_of(y, len(X))
         shots = self.n_shots
         if batch_size is not None:
             shots = shots_of(len(labeled) + check_int("batch_size", batch_size, 1), np.shape(proba)[1])
-        self._set(self._choose(X, proba, shots, labeled, self._draws()))
+        self._set(self._choose(X, proba, shots, self._draws(), labeled))
         return self.support_indices_[len(labeled) :]
 
     def nested(self, Z: Any, proba: Any, shots: Iterable[int]) -> dict[int, np.ndarray]:
@@ -218,7 +217,7 @@ class SelectNAdapt(BaseEstimator):
             raise ValueError(f'on_short must be "top_prob" or "kcenter" for nested sets, got {self.on_short!r}')
         draws, found, chosen = self._draws(), {}, None
         for k in sorted(set(shots)):
-            chosen = self._choose(Z, proba, k, chosen, draws).items
+            chosen = self._choose(Z, proba, k, draws, chosen).items
             found[k] = chosen.numpy(force=True)
         return found
 
@@ -254,84 +253,54 @@ class SelectNAdapt(BaseEstimator):
         assert pool.logits is not None
         shots = shots_of(k, pool.logits.shape[1])
         proba = pool.logits.detach().to(torch.promote_types(pool.logits.dtype, torch.float32)).softmax(1)
-        return self._choose(pool_features(pool), proba, shots, None, generator).items
+        return self._choose(pool_features(pool), proba, shots, generator).items
 
     def _draws(self) -> torch.Generator:
         return seeded(int(check_random_state(self.random_state).randint(2**31 - 1)))
 
-    def _choose(self, Z: Any, proba: Any, shots: Any, labeled: Any, draws: torch.Generator) -> SupportSet:
+    def _choose(
+        self, Z: Any, proba: Any, shots: Any, draws: torch.Generator, labeled: Any = None, labeled_classes: Any = None
+    ) -> SupportSet:
         """Check everything, and choose; nothing of the estimator changes."""
         check_choice("on_short", self.on_short, ("top_prob", "kcenter", "skip", "raise"))
         if self.refine not in (None, "shot"):
             raise ValueError(f'refine must be None or "shot", got {self.refine!r}')
         if self.refine is not None and self.classes is not None:
             raise ValueError("refine must be None where classes are given: there is nothing to refine")
-        Z, proba = _rows("Z", Z), _rows("proba", proba)
+        Z, proba = as_rows("Z", Z), as_rows("proba", proba)
         n, n_classes = proba.shape
         if len(Z) != n:
             raise ValueError(f"proba must have a row for each of the {len(Z)} rows of Z, got {n}")
-        if self.n_classes is not None and check_int("n_classes", self.n_classes, 1) != n_classes:
-            raise ValueError(f"proba must have n_classes = {self.n_classes} columns, got {n_classes}")
         if not bool(((proba >= 0) & (proba <= 1 + 1e-3)).all()):
             raise ValueError("proba must hold probabilities, from 0 to 1: take the softmax of logits first")
         check_int("n_shots", shots, 1)
         if shots * n_classes > n:
             raise ValueError(f"n_shots must be at most {n // n_classes}: {n} items, {n_classes} classes; got {shots}")
-        proba, labeled = proba.to(Z.device), _indices("labeled_indices", labeled, n, Z.device)
+        proba, labeled = proba.to(Z.device), as_indices("labeled_indices", labeled, n, Z.device)
         if len(labeled) > shots * n_classes or len(labeled.unique()) < len(labeled):
             raise ValueError(f"labeled_indices must be at most {shots * n_classes} distinct items, got {len(labeled)}")
         if self.classes is not None:
-            classes = _indices("classes", self.classes, n_classes, Z.device)
+            classes = as_indices("classes", self.classes, n_classes, Z.device)
             if len(classes) != n:
                 raise ValueError(f"classes must have one entry for each of the {n} items, got {len(classes)}")
         else:
             classes = proba.argmax(1) if self.refine is None else refine_pseudo_labels(Z, proba)
+        if labeled_classes is not None:
+            known = as_indices("labeled_classes", labeled_classes, n_classes, Z.device)
+            if len(known) != len(labeled):
+                raise ValueError(f"labeled_classes must have one entry for each of labeled_indices, got {len(known)}")
+            classes = classes.index_copy(0, labeled, known)
         options = {"n_init": self.n_init, "max_iter": self.max_iter, "tol": self.tol, "generator": draws}
         return choose_support(Z, proba, classes, shots, labeled, self.on_short, options)
 
     def _set(self, chosen: SupportSet) -> None:
-        arrays = SupportSet(*(value.numpy(force=True) for value in chosen))
-        self.support_indices_, self.support_class_ = arrays.items, arrays.classes
-        self.pseudo_labels_, self.scores_, self.centroids_ = arrays.labels, arrays.scores, arrays.centers
-        filled = slice(len(arrays.items) - arrays.n_filled.item(), None)
+        items, classes = (value.numpy(force=True) for value in (chosen.items, chosen.classes))
+        self.support_indices_, self.support_class_ = items, classes
+        self.pseudo_labels_, self.scores_, self.centroids_ = (
+            value.numpy(force=True) for value in (chosen.labels, chosen.scores, chosen.centers)
+        )
+        filled = np.arange(len(items)) >= chosen.first_filled
         self.shortfall_ = {
-            c: Shortfall(
-                int(arrays.short[c]), tuple(arrays.items[filled][arrays.classes[filled] == c].tolist())
-            )
-            for c in np.flatnonzero(arrays.short).tolist()
+            c: Shortfall(int(chosen.short[c]), tuple(items[filled & (classes == c)].tolist()))
+            for c in chosen.short.nonzero().squeeze(1).tolist()
         }
-
-
-def _rows(name: str, value: Any) -> Tensor:
-    """A matrix of finite floats, from an array or a tensor."""
-    rows = torch.as_tensor(value).detach()
-    if rows.ndim != 2 or not rows.numel():
-        raise ValueError(f"{name} must be 2-D (items, width) and not empty, got shape {tuple(rows.shape)}")
-    if rows.is_complex():
-        raise TypeError(f"{name} must hold real numbers, got {rows.dtype}")
-    rows = rows if rows.is_floating_point() else rows.double()
-    bad = (~rows.isfinite()).any(1).nonzero().squeeze(1)
-    if len(bad):
-        raise ValueError(f"{name} must be finite, but {len(bad)} rows are not: {bad[:10].tolist()}")
-    return rows
-
-
-def _indices(name: str, value: Any, high: int, device: torch.device) -> Int[Tensor, "m"]:
-    """Ints from 0 to high - 1, from an array, a tensor, a list, or nothing."""
-    found = torch.as_tensor([] if value is None else value, device=device)
-    if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
-        raise TypeError(f"{name} must hold ints, got {found.dtype}")
-    if found.ndim != 1 or (len(found) and not 0 <= int(found.min()) <= int(found.max()) < high):
-        raise ValueError(f"{name} must be 1-D, of ints from 0 to {high - 1}, got shape {tuple(found.shape)}: {found}")
-    return found.long()
-
-
-def _labeled(y: Any, n: int) -> np.ndarray:
-    """Where there is a label."""
-    if y is None:
-        return np.empty(0, dtype=np.int64)
-    y = np.asarray(y)
-    if y.shape != (n,):
-        raise ValueError(f"y must have one entry for each of the {n} items, got shape {y.shape}")
-    missing = np.array([label is None or label != label for label in y]) if y.dtype == object else y != y
-    return np.flatnonzero(~missing)

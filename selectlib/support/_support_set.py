@@ -22,7 +22,7 @@ class SupportSet(NamedTuple):
     scores: Float[Tensor, "n"]
     centers: Float[Tensor, "c k d"]
     short: Int[Tensor, "c"]  # how many items each class lacked
-    n_filled: Int[Tensor, ""]
+    first_filled: int  # where in `items` those begin that fill short classes
 
 
 def choose_support(
@@ -65,7 +65,7 @@ def choose_support(
         scores,
         clustered.centers,
         short,
-        torch.tensor(len(filled)),
+        len(items),
     )
 
 

@@ -98,7 +98,7 @@ def test_shapes_values_and_words():
         assert images.shape[1:] == (1, 20, 20) and images.dtype == torch.float32
         assert 0 <= images.min() and images.max() <= 1
         assert len(getattr(made, f"{field}_labels")) == len(images)
-    assert "turned by 20 degrees, before backdrops of strength 0.3" in made.description
+    assert "turned by 30 degrees, before backdrops of strength 0.3" in made.description
     assert made.licence == "CC BY 4.0" and "scikit-learn" in made.provenance
 
 

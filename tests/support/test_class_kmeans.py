@@ -155,9 +155,7 @@ def test_the_unit_of_the_rows_does_not_matter(factor, dtype):
 def test_pinned_centres_stay_and_the_others_settle(device):
     Z, labels = rows()
     pinned = torch.tensor([int((labels == c).nonzero()[i]) for c, i in ((4, 3), (2, 0), (4, 0))])
-    found = class_kmeans(
-        Z.to(device), labels.to(device), 4, pinned=pinned.to(device), tol=0, generator=generator(100)
-    )
+    found = class_kmeans(Z.to(device), labels.to(device), 4, pinned=pinned.to(device), tol=0, generator=generator(100))
     torch.testing.assert_close(found.centers[[4, 2, 4], [0, 0, 1]].cpu(), Z[pinned])
     assert found.labels[pinned].tolist() == [0, 0, 1]
     for c in range(5):

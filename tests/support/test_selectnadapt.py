@@ -174,6 +174,9 @@ def test_labelled_items_count_and_new_ones_keep_away_from_them():
     selector = SelectNAdapt(1, random_state=100).fit(Z, proba, [0, 1])
     assert selector.support_indices_.tolist() == [0, 1, 4]  # of the two classes left, the first
     assert selector.support_class_.tolist() == [0, 0, 1]
+    selector = SelectNAdapt(1, random_state=100).fit(Z, proba, [0, 1], labeled_classes=[2, 0])
+    assert selector.support_indices_.tolist() == [0, 1, 4] and selector.support_class_.tolist() == [2, 0, 1]
+    selector = SelectNAdapt(1, random_state=100).fit(Z, proba, [0, 1])
     assert np.isnan(selector.scores_).tolist() == [True] * 3 + [False] * 3 + [True] * 3
 
 
@@ -259,11 +262,17 @@ BAD = np.where(np.arange(8)[:, None] == 5, np.nan, Z)
         ({}, (Z, PROBA), ValueError, "n_shots must be at most 4: 8 items, 2 classes; got 5"),
         ({"n_shots": 0}, (Z, PROBA), ValueError, "n_shots must be at least 1, got 0"),
         ({"n_shots": 1.5}, (Z, PROBA), TypeError, "n_shots must be an int, got float"),
-        ({"n_classes": 3}, (Z, PROBA), ValueError, "proba must have n_classes = 3 columns, got 2"),
+        ({"n_shots": 1}, (Z, PROBA, [0], [0, 1]), ValueError, "labeled_classes must have one entry for each"),
+        ({"n_shots": 1}, (Z, PROBA, [0], [2]), ValueError, "labeled_classes must be 1-D, of ints from 0 to 1"),
         ({"on_short": "guess"}, (Z, PROBA), ValueError, "on_short must be one of top_prob, kcenter, skip, raise"),
         ({"refine": "hard"}, (Z, PROBA), ValueError, "refine must be None or \"shot\", got 'hard'"),
         ({"refine": "shot", "classes": [0] * 8}, (Z, PROBA), ValueError, "refine must be None where classes are given"),
-        ({"n_shots": 1, "classes": [0, 1]}, (Z, PROBA), ValueError, "classes must have one entry for each of the 8 items, got 2"),
+        (
+            {"n_shots": 1, "classes": [0, 1]},
+            (Z, PROBA),
+            ValueError,
+            "classes must have one entry for each of the 8 items, got 2",
+        ),
         ({"n_shots": 1, "classes": [0.5] * 8}, (Z, PROBA), TypeError, "classes must hold ints, got torch.float32"),
         ({"n_shots": 1, "classes": [2] * 8}, (Z, PROBA), ValueError, "classes must be 1-D, of ints from 0 to 1"),
         ({"n_shots": 1}, (Z, PROBA, [0, 0]), ValueError, "labeled_indices must be at most 2 distinct items"),
