@@ -66,20 +66,20 @@ def test_equal_logits_predict_the_first_class():
 @pytest.mark.parametrize("method", METHODS)
 def test_the_picks_follow_their_squared_distances(method, device):
     """The first is the longest gradient, the second and (given the second) the third are drawn by D²."""
-    features, logits = draw(6, 3), draw(6, 4, scale=2, seed=101)
+    features, logits = draw(12, 3), draw(12, 4, scale=2, seed=101)
     embeddings = gradients(features, logits)
     pool, draws = Pool(features.to(device), logits=logits.to(device)), generator(100, device)
-    picks = torch.stack([BADGE(method).select(pool, 3, generator=draws) for _ in range(750)]).cpu()
+    picks = torch.stack([BADGE(method).select(pool, 3, generator=draws) for _ in range(1500)]).cpu()
     longest = int(embeddings.norm(dim=1).argmax())
     assert (picks[:, 0] == longest).all()
     second = squared_distances(embeddings, [longest])
-    counts = torch.bincount(picks[:, 1], minlength=6)
+    counts = torch.bincount(picks[:, 1], minlength=12)
     assert counts[longest] == 0
     others = second > 0
     assert chi_square_fit(counts[others].tolist(), (second / second.sum())[others].tolist()).p > 1e-3
     usual = int(counts.argmax())
     third = squared_distances(embeddings, [longest, usual])
-    counts = torch.bincount(picks[picks[:, 1] == usual, 2], minlength=6)
+    counts = torch.bincount(picks[picks[:, 1] == usual, 2], minlength=12)
     others = third > 0
     assert counts[~others].sum() == 0 and counts.sum() > 150
     assert chi_square_fit(counts[others].tolist(), (third / third.sum())[others].tolist()).p > 1e-3
@@ -99,12 +99,12 @@ def test_the_origin_is_no_centre(method):
 @pytest.mark.oracle
 @pytest.mark.parametrize("method", METHODS)
 def test_gradients_of_zero_are_drawn_uniformly(method):
-    pool, draws = Pool(torch.zeros(4, 2), logits=draw(4, 3)), generator(100)
-    picks = torch.stack([BADGE(method).select(pool, 3, generator=draws) for _ in range(240)])
+    pool, draws = Pool(torch.zeros(6, 2), logits=draw(6, 3)), generator(100)
+    picks = torch.stack([BADGE(method).select(pool, 3, generator=draws) for _ in range(600)])
     assert (picks.sort(1).values.diff(dim=1) > 0).all()  # never an item twice
-    counts = torch.bincount(picks[:, 0] * 4 + picks[:, 1], minlength=16).reshape(4, 4)
+    counts = torch.bincount(picks[:, 0] * 6 + picks[:, 1], minlength=36).reshape(6, 6)
     assert counts.diagonal().sum() == 0
-    assert chi_square_fit(counts[~torch.eye(4, dtype=torch.bool)].tolist(), [1 / 12] * 12).p > 1e-3
+    assert chi_square_fit(counts[~torch.eye(6, dtype=torch.bool)].tolist(), [1 / 30] * 30).p > 1e-3
 
 
 @pytest.mark.oracle
