@@ -16,7 +16,7 @@ LABELS = torch.tensor([1, 0, 1, 0, 1, 0, 1, 0, 1])  # four of class 0, five of c
 
 
 def pool_of(logits):
-    return Pool(torch.zeros(len(logits), 1), logits=logits)
+    return Pool(torch.zeros(len(logits), 1, device=logits.device), logits=logits)
 
 
 def one_hot(classes, n_classes):
