@@ -41,7 +41,7 @@ serve: ## serve the built site at http://localhost:PORT
 
 bench: ## every benchmark beside its peers, in an environment of its own
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
-	$(call install,.venv-bench,bench$(comma)book$(comma)hf)
+	$(call install,.venv-bench,bench$(comma)book$(comma)hf$(comma)test)
 	for script in benchmarks/[!_]*.py; do .venv-bench/bin/python $$script --device cpu; done
 
 clean: ## remove what was built; the environment stays

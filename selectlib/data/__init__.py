@@ -4,10 +4,12 @@ from selectlib.data._backdrop import backdrop_digits
 from selectlib.data._books import load_books
 from selectlib.data._c4 import C4Place, C4Texts, load_c4
 from selectlib.data._cifar import load_cifar10
+from selectlib.data._designs import make_ar1, make_block_correlated, make_parity, make_suppressor
 from selectlib.data._digit_domains import digit_domains
 from selectlib.data._digits import load_digits
 from selectlib.data._domain_shift import DomainShift
 from selectlib.data._dsdm_targets import TargetTask, load_targets
+from selectlib.data._feature_sets import FeatureSet, load_arcene, load_madelon
 from selectlib.data._image_folder import image_folder
 from selectlib.data._image_lists import ListedImages, image_list
 from selectlib.data._images import LabeledImages
@@ -17,8 +19,11 @@ from selectlib.data._package_texts import package_texts
 from selectlib.data._pairs import Encoder, encode_pairs
 from selectlib.data._patches import PhotoPatches, photo_patches
 from selectlib.data._pg19 import load_pg19
+from selectlib.data._probes import add_probes
 from selectlib.data._reversal import PlantedReversal, planted_reversal
 from selectlib.data._shifted_digits import shifted_digits
+from selectlib.data._source_corpus import SourceCorpus, source_corpus
+from selectlib.data._svmlight import load_svmlight
 from selectlib.data._texts import Texts
 from selectlib.data._tokens import sequences, train_bpe
 from selectlib.data._topics import topic_texts
@@ -30,33 +35,44 @@ __all__ = [
     "C4Texts",
     "DomainShift",
     "Encoder",
+    "FeatureSet",
     "InfiniteDigits",
     "LabeledImages",
     "ListedImages",
     "PhotoPatches",
     "PlantedReversal",
+    "SourceCorpus",
     "TargetTask",
     "Texts",
+    "add_probes",
     "backdrop_digits",
     "digit_domains",
     "encode_pairs",
     "image_folder",
     "image_list",
     "infinite_digits",
+    "load_arcene",
     "load_books",
     "load_c4",
     "load_cifar10",
     "load_digits",
+    "load_madelon",
     "load_mnist_test",
     "load_pg19",
+    "load_svmlight",
     "load_targets",
     "load_usps",
     "load_wikitext",
+    "make_ar1",
+    "make_block_correlated",
+    "make_parity",
+    "make_suppressor",
     "package_texts",
     "photo_patches",
     "planted_reversal",
     "sequences",
     "shifted_digits",
+    "source_corpus",
     "topic_texts",
     "train_bpe",
 ]

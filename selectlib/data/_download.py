@@ -15,8 +15,23 @@ _FOUNDRY = (
     "https://raw.githubusercontent.com/mosaicml/llm-foundry/8c8dd48f72168c5d51e2f7b151595892a8fba43d/"
     "scripts/eval/local_data"
 )
+_CHALLENGE = (
+    "https://raw.githubusercontent.com/Ras-al-Ghul/KernelPCA-KernelLDA/02b612a7bcf50953660a04105b5466b042e8917f"
+)
 
 FILES = {
+    "arcene_train.data": RemoteFile(
+        f"{_CHALLENGE}/arcene_train.data", "0427dc237d8103810e3861e77ba7b16c3d10c8c526ae83bafdc2a660c5c608f0"
+    ),
+    "arcene_train.labels": RemoteFile(
+        f"{_CHALLENGE}/arcene_train.labels", "434bb813ff7e69d182eeed347f77bd4981917d6233efedd01b5f6d916c282fbe"
+    ),
+    "arcene_valid.data": RemoteFile(
+        f"{_CHALLENGE}/arcene_valid.data", "7f8792b3cfb083c3b722e31b37a0c40604506bdece1d2db621e00d862da1c549"
+    ),
+    "arcene_valid.labels": RemoteFile(
+        f"{_CHALLENGE}/arcene_valid.labels", "b591228155de082dd39b2e85b12b75a55bd8ca057b7e1c0d7f54683d0a594fc3"
+    ),
     "books/11-0.txt": RemoteFile(
         "https://raw.githubusercontent.com/GITenberg/Alice-s-Adventures-in-Wonderland_11/"
         "7f18748e114b994d5d9454d5793581bc0b9cf9d7/11-0.txt",
@@ -74,6 +89,18 @@ FILES = {
     "dsdm_targets/lambada_openai.jsonl": RemoteFile(
         f"{_FOUNDRY}/language_understanding/lambada_openai.jsonl",
         "411bfbe5b9054346b6a19299c0242670adbefb9162efd958593cbc0290b8c9dc",
+    ),
+    "madelon_train.data": RemoteFile(
+        f"{_CHALLENGE}/madelon_train.data", "0b6e37711efdc7ab74250c51e7d6966bffd9f8f2b0e9971e882c3a7a380c2314"
+    ),
+    "madelon_train.labels": RemoteFile(
+        f"{_CHALLENGE}/madelon_train.labels", "10bffcc3b017467cb810d326b931951adcbde2b4870faf981da2991993b48689"
+    ),
+    "madelon_valid.data": RemoteFile(
+        f"{_CHALLENGE}/madelon_valid.data", "025ff83b9378a1b1ec0194524ab709b5680d24c21d7a226753d46b0004a1b83c"
+    ),
+    "madelon_valid.labels": RemoteFile(
+        f"{_CHALLENGE}/madelon_valid.labels", "fbac32fa87fac41ab731994a1c824e7b25396069bff6df242c01fe240fcb34dc"
     ),
     "squad/dev-v1.1.json": RemoteFile(
         "https://rajpurkar.github.io/SQuAD-explorer/dataset/dev-v1.1.json",

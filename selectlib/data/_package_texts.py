@@ -84,15 +84,15 @@ def package_texts(per_domain: int = 1_000_000) -> Texts:
 
 def _docstrings(package: str) -> Iterator[str]:
     """The docstrings of each module of a package, joined; modules are read and never run."""
-    for file in _files(package, (".py",)):
-        found = (match["text"] for match in _DOCSTRING.finditer(_read(file)))
+    for file in package_files(package, (".py",)):
+        found = (match["text"] for match in _DOCSTRING.finditer(read_text(file)))
         yield "\n\n".join(inspect.cleandoc(text) for text in found)
 
 
 def _contents(packages: tuple[str, ...], endings: tuple[str, ...]) -> Iterator[str]:
     """The files of packages that have one of the endings."""
     for package in packages:
-        yield from map(_read, _files(package, endings))
+        yield from map(read_text, package_files(package, endings))
 
 
 def _licences() -> Iterator[str]:
@@ -103,10 +103,10 @@ def _licences() -> Iterator[str]:
             continue
         for path in sorted(distribution.files or (), key=str):
             if path.name == "METADATA" or path.name.upper().startswith(("LICENSE", "LICENCE", "COPYING", "NOTICE")):
-                yield _read(Path(str(path.locate())))
+                yield read_text(Path(str(path.locate())))
 
 
-def _files(package: str, endings: tuple[str, ...]) -> list[Path]:
+def package_files(package: str, endings: tuple[str, ...]) -> list[Path]:
     """Files of a package in an order that depends on their names alone, and mixes its folders."""
     root = _root(package)
     if root is None:
@@ -127,7 +127,7 @@ def _root(package: str) -> Path | None:
     return None if spec is None or not spec.submodule_search_locations else Path(spec.submodule_search_locations[0])
 
 
-def _read(file: Path) -> str:
+def read_text(file: Path) -> str:
     """The text of a file, or nothing when it is long or no text."""
     if not file.is_file() or file.stat().st_size > _LONGEST:
         return ""
