@@ -1,19 +1,15 @@
 """k-means within each class, for all classes and restarts at once."""
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from selectlib.support._class_blocks import ClassBlock, class_blocks
+from selectlib._checks import check_generator, check_int
+from selectlib.support._class_blocks import ClassBlock, class_blocks, draw_starts, trials
 from selectlib.support._class_lloyd import ClassLloyd
-from selectlib.support._class_starts import draw_starts, scores_from, trials
-from selectlib.support._class_task import ClassTask
-
-_EQUAL = 1e-9  # of restarts whose inertias differ relatively by less, the first is kept, however they are rounded
 
 
 class ClassKMeansResult(NamedTuple):
@@ -88,7 +84,8 @@ def class_kmeans(
 
     Classes of similar size are padded to the largest of them and stepped together, with all their restarts. A matrix
     product measures all rows from those centres alone that moved, and the sums of the clusters change by those rows
-    alone that moved; so most of the work is in the first few steps. Sums run in a fixed order on every device.
+    alone that moved; so most of the work is in the first few steps. The products are in float32, also for float64; rows
+    whose label might depend on their rounding are measured in float64. Sums run in a fixed order on every device.
 
     Time O(r n k d) a step at most; memory O(n d + r n k), and without `init` O(r c k log k).
 
@@ -108,7 +105,7 @@ def class_kmeans(
     >>> result.labels, result.inertia
     (tensor([0, 0, 1, 1, 0]), tensor([1., 0.]))
     """
-    task = ClassTask.checked(Z, labels, k, n_classes, init, n_init, pinned, max_iter, tol, generator)
+    task = _Task.checked(Z, labels, k, n_classes, init, n_init, pinned, max_iter, tol, generator)
     Z, width, device = Z.detach(), task.width, Z.device
     dtype = torch.promote_types(Z.dtype, torch.float32)
     centers = torch.full((len(task.sizes), width, Z.shape[1]), torch.nan, dtype=dtype, device=device)
@@ -116,45 +113,116 @@ def class_kmeans(
     found = task.places.clone()  # right where each row is a cluster
     alone = (task.sizes <= task.clusters)[task.labels].nonzero().squeeze(1)
     centers[task.labels[alone], found[alone]] = Z[alone].to(dtype)
-    scale, restarts = _power_of_two(Z), n_init if init is None else len(init)
+    scale, restarts = task.scale, n_init if init is None else len(init)
     uniforms = None
     if generator is not None and init is None:
         shape = len(task.sizes), restarts, width, trials(width)
         uniforms = torch.rand(shape, dtype=torch.float64, generator=generator, device=generator.device).to(device)
     blocks = list(class_blocks(Z, task.order, task.sizes, task.clusters, task.fixed, scale, restarts * width))
     if blocks:
-        if uniforms is None:
-            given = [task.starts(block) for block in blocks]
-            begun = [(start, scores_from(block, start)) for block, start in zip(blocks, given, strict=True)]
-        else:
-            begun = [draw_starts(block, uniforms[block.classes]) for block in blocks]
-        lloyd = ClassLloyd(blocks, *map(list, zip(*begun, strict=True)))
+        starts = [task.starts(x) if uniforms is None else draw_starts(x, uniforms[x.classes]) for x in blocks]
+        lloyd = ClassLloyd(blocks, starts)
         lloyd.run(max_iter, float(tol))
-        for block, best in zip(blocks, _best(lloyd, blocks), strict=True):
-            centers[block.classes] = (best.centers + block.means.unsqueeze(1)) / scale
-            inertia[block.classes] = (best.inertia / scale**2).to(dtype)
-            found[block.where[block.valid]] = best.labels[block.valid]
+        for block, (own, labels, squares) in zip(blocks, lloyd.best(), strict=True):
+            centers[block.classes] = (own + block.means.unsqueeze(1)) / scale
+            inertia[block.classes] = (squares / scale**2).to(dtype)
+            found[block.where[block.valid]] = labels[block.valid]
     return ClassKMeansResult(centers, found, inertia)
 
 
-def _best(lloyd: ClassLloyd, blocks: list[ClassBlock]) -> Iterator[ClassKMeansResult]:
-    """The best restart of each class, block by block; labels (c, n), and lengths in the unit of the block."""
-    inertia = lloyd.inertia()
-    first = (inertia <= inertia.amin(1, keepdim=True) * (1 + _EQUAL)).byte().argmax(1)
-    pair = torch.arange(len(first), device=first.device) * inertia.shape[1] + first
-    centers, counts = (x.unflatten(0, (inertia.numel(), -1))[pair] for x in (lloyd.centers, lloyd.counts))
-    sizes = [len(block.classes) for block in blocks]
-    parts = zip(blocks, lloyd.labels(pair), centers.split(sizes), counts.split(sizes), strict=True)
-    for block, labels, center, count in parts:
-        c, k = count.shape
-        places = (labels + k * torch.arange(c, device=labels.device).unsqueeze(1)).flatten()
-        own = center.flatten(0, 1).index_select(0, places).view_as(block.rows)
-        squares = torch.linalg.vector_norm(own.sub_(block.rows), dim=2).double().square_().mul_(block.valid)
-        used = (count > 0) & (torch.arange(k, device=count.device) < block.clusters.unsqueeze(1))
-        yield ClassKMeansResult(center.masked_fill_(~used.unsqueeze(2), torch.nan), labels, squares.sum(1))
+class _Task(NamedTuple):
+    """The arguments as tensors: rows of Z class by class, pinned ones first."""
+
+    labels: Int[Tensor, "n"]
+    order: Int[Tensor, "n"]
+    places: Int[Tensor, "n"]  # of each row within its class
+    sizes: Int[Tensor, "c"]
+    clusters: Int[Tensor, "c"]
+    fixed: Int[Tensor, "c"]  # pinned rows
+    width: int
+    scale: float  # a power of two that brings the entries of Z below 1, so that no square overflows
+    init: Int[Tensor, "r c k"] | None
+
+    def starts(self, block: ClassBlock) -> Int[Tensor, "c r k"]:
+        """Places within their classes of the given starts; pinned rows are in the first."""
+        assert self.init is not None
+        place = torch.arange(self.width, device=self.init.device)
+        given = self.places[self.init[:, block.classes].transpose(0, 1).clamp(0, len(self.places) - 1)]
+        given = given.where(place < block.clusters.view(-1, 1, 1), 0)
+        return torch.where(place < block.pinned.view(-1, 1, 1), place, given)
+
+    @classmethod
+    def checked(
+        cls,
+        Z: Any,
+        labels: Any,
+        k: Any,
+        n_classes: Any,
+        init: Any,
+        n_init: Any,
+        pinned: Any,
+        max_iter: Any,
+        tol: Any,
+        generator: Any,
+    ) -> "_Task":
+        """Raise unless all is as it should be."""
+        if not isinstance(Z, Tensor) or not Z.is_floating_point():
+            raise TypeError(f"Z must be a floating tensor, got {getattr(Z, 'dtype', type(Z).__name__)}")
+        if Z.ndim != 2 or not Z.numel():
+            raise ValueError(f"Z must be 2-D (rows, width) and not empty, got shape {tuple(Z.shape)}")
+        reach = float(torch.stack(torch.aminmax(Z.detach())).double().abs().max())
+        if not math.isfinite(reach):
+            raise ValueError("Z must be finite, got NaN or infinity")
+        labels = _ints("labels", labels, (len(Z),), Z.device)
+        low, high = torch.stack(torch.aminmax(labels)).tolist()
+        n_classes = high + 1 if n_classes is None else check_int("n_classes", n_classes, 1)
+        if low < 0 or high >= n_classes:
+            raise ValueError(f"labels must be from 0 to {n_classes - 1}, got {low} to {high}")
+        if isinstance(k, Tensor):
+            clusters = _ints("k", k, (n_classes,), Z.device)
+            if int(clusters.min()) < 1:
+                raise ValueError(f"k must be at least 1 for every class, got {int(clusters.min())}")
+        else:
+            clusters = torch.full((n_classes,), check_int("k", k, 1), device=Z.device)
+        for name, value in (("n_init", n_init), ("max_iter", max_iter)):
+            check_int(name, value, 1)
+        if isinstance(tol, bool) or not isinstance(tol, int | float):
+            raise TypeError(f"tol must be a number, got {type(tol).__name__}")
+        if not tol >= 0:
+            raise ValueError(f"tol must be at least 0, got {tol}")
+        width, sizes = int(clusters.max()), torch.bincount(labels, minlength=n_classes)
+        pinned = labels[:0] if pinned is None else _ints("pinned", pinned, (None,), Z.device)
+        if len(pinned) and not 0 <= int(pinned.min()) <= int(pinned.max()) < len(Z):
+            raise ValueError(f"pinned must be rows from 0 to {len(Z) - 1}, got {pinned.tolist()}")
+        fixed = torch.bincount(labels[pinned], minlength=n_classes)
+        if len(pinned.unique()) < len(pinned) or bool((fixed > clusters).any()):
+            raise ValueError("pinned must be distinct rows, at most k of each class")
+        if init is None:
+            check_generator(generator)
+        else:
+            init = _ints("init", init, (None, n_classes, width), Z.device)
+            place = torch.arange(width, device=Z.device)
+            read = (place < clusters.unsqueeze(1)) & (place >= fixed.unsqueeze(1)) & (sizes > clusters).unsqueeze(1)
+            inside = (init >= 0) & (init < len(Z))
+            of = labels[init.clamp(0, len(Z) - 1)] == torch.arange(n_classes, device=Z.device).unsqueeze(1)
+            if not len(init) or bool((read & ~(inside & of)).any()):
+                raise ValueError("init must hold rows of the class for each restart, of which there is at least 1")
+        rank = torch.full_like(labels, len(pinned))
+        rank[pinned] = torch.arange(len(pinned), device=Z.device)
+        order = rank.sort(stable=True).indices
+        order = order[labels[order].sort(stable=True).indices]
+        places = torch.empty_like(order)
+        places[order] = torch.arange(len(order), device=Z.device) - (sizes.cumsum(0) - sizes)[labels[order]]
+        scale = 2.0 ** -max(math.frexp(reach)[1], -100)
+        return cls(labels, order, places, sizes, clusters, fixed, width, scale, init)
 
 
-def _power_of_two(Z: Float[Tensor, "n d"]) -> float:
-    """What brings the entries below 1 without rounding any, so that no square overflows."""
-    reach = float(torch.stack(torch.aminmax(Z)).abs().max())
-    return 2.0 ** -max(math.frexp(reach)[1], -100)
+def _ints(name: str, value: Any, shape: tuple[int | None, ...], device: torch.device) -> Int[Tensor, "..."]:
+    """A tensor of ints, or an error."""
+    if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"{name} must be a tensor of ints, got {getattr(value, 'dtype', type(value).__name__)}")
+    fits = len(value.shape) == len(shape) and all(w in (None, s) for s, w in zip(value.shape, shape, strict=True))
+    if not fits or value.device != device:
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} must have shape ({wanted}), on {device}; got {tuple(value.shape)} on {value.device}")
+    return value.long()
