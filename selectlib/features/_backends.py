@@ -15,8 +15,6 @@ from selectlib.features._gram import dense_moments, gram_value_and_grad
 from selectlib.features._scan import scan_moments, scan_value_and_grad
 from selectlib.features._sparse import sparse_moments, sparse_value_and_grad
 
-_GRAM_ROWS = 4096  # on CUDA, up to so many rows the whole Gram matrix is the fastest way
-
 
 class Backend(NamedTuple):
     """Two functions of ``(s, X, y, coeffs or order, *, mean, scale)``; `blocks`: whether they also take `chunk`."""
@@ -50,7 +48,7 @@ def find_backend(X: Any, y: Any, s: Any, order: int, degree: Any, backend: Any, 
     if options["chunk"] is not None:
         check_int("chunk", options["chunk"], 1)
     if backend == "auto":
-        backend = _fastest(X, degree, sparse, options["chunk"])
+        backend = "gram" if degree > 1 else "sparse" if sparse else "chunk"
     if (backend, degree) not in _BACKENDS:
         raise ValueError(f"backend must be auto or gram where degree is {degree}, got {backend!r}")
     if sparse and backend != "sparse":
@@ -68,14 +66,6 @@ def find_backend(X: Any, y: Any, s: Any, order: int, degree: Any, backend: Any, 
 def is_sparse(X: Any) -> bool:
     """Whether X is a CSR matrix of scipy's or torch's."""
     return X.format == "csr" if sp.issparse(X) else isinstance(X, Tensor) and X.layout == torch.sparse_csr
-
-
-def _fastest(X: Any, degree: int, sparse: bool, chunk: int | None) -> str:
-    if degree > 1:
-        return "gram"
-    if sparse:
-        return "sparse"
-    return "gram" if X.is_cuda and len(X) <= _GRAM_ROWS and chunk is None else "chunk"
 
 
 def _check_shapes(X: Any, y: Any, s: Any, mean: Any, scale: Any) -> None:

@@ -126,7 +126,7 @@ class Blocks:
         turn: Int[Tensor, "n"] | None = None,
     ) -> None:
         n, d = X.shape
-        size = min(n, chunk or (128 if X.is_cuda else min(128, max(16, round((_BALANCE / d) ** 0.5)))))
+        size = min(n, chunk or (512 if X.is_cuda else min(128, max(16, round((_BALANCE / d) ** 0.5)))))
         self.parts = [slice(start, min(start + size, n)) for start in range(0, n, size)]
         self.buffer = X.new_empty(order + size, d)
         self.state = self.buffer[:order].zero_()

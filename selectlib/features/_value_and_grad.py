@@ -44,7 +44,7 @@ def value_and_grad(
     backend : {"auto", "chunk", "gram", "scan", "sparse"}, default "auto"
         ``"chunk"``: blocks of rows. ``"gram"``: the n x n matrix; the only one of degrees above 1. ``"scan"``: the
         authors' order of arithmetic, with autograd, as a reference. ``"sparse"``: for CSR, never made dense.
-        ``"auto"``: sparse for CSR; gram for degrees above 1, and on CUDA for up to 4096 rows; else chunk.
+        ``"auto"``: sparse for CSR; gram for degrees above 1; else chunk.
     chunk : int, optional
         Rows of a block, for chunk and sparse. Default: what suits the width.
     mean, scale : Tensor of floats, shape (d,), optional

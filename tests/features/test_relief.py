@@ -57,7 +57,7 @@ def test_rows_are_drawn():
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def test_device_and_dtype_are_kept(device):
-    X, y, _ = make_parity(100, 8, generator=generator(100))
+    X, y, _ = make_parity(100, 8, kind="gaussian", generator=generator(100))
     score = relief_f(X.float().to(device), y.to(device), n_rows=50, generator=generator(100))
     assert score.dtype == torch.float32 and score.device.type == device
     wide = relief_f(X, y, n_rows=50, generator=generator(100))

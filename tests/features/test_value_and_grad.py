@@ -34,7 +34,7 @@ def test_backends_agree_with_autograd(backend, chunk, order, device):
     coeffs = polynomial_coefficients(order, method="published")
     expected = value_and_grad(s, X, y, coeffs, backend="scan", mean=mean, scale=scale)
     found = value_and_grad(s, X, y, coeffs, backend=backend, chunk=chunk, mean=mean, scale=scale)
-    assert found[0] == pytest.approx(expected[0].item(), rel=1e-10)
+    assert found[0].item() == pytest.approx(expected[0].item(), rel=1e-10)
     assert (found[1] - expected[1]).abs().max() <= 1e-10 * expected[1].abs().max()
 
 
