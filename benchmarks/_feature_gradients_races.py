@@ -80,7 +80,7 @@ def sparse_rows(setting: Setting) -> dict:
                 written_out(small, backend)
             return sparse(n, d, per_row, seed)
 
-        repeats = setting.repeats(5)
+        repeats = setting.repeats(3 if d > 10_000 else 5)
         contestants = [
             Contestant("sparse", "sparse (ours)", prepare, implicit, repeats, value),
             Contestant(
@@ -130,7 +130,7 @@ def whole(setting: Setting) -> dict:
             selector, support = found
             return {"recall": recall(selector.get_support(indices=True), support), "steps": selector.n_iter_}
 
-        repeats = setting.repeats(5)
+        repeats = setting.repeats(5 if d <= 1_000 else 3)
         contestants = [
             Contestant("search", "search (ours)", prepare, lambda s: run(s, "auto"), repeats, facts),
             Contestant("scan", SCAN, prepare, lambda s: run(s, "scan"), repeats, facts, peer=True),

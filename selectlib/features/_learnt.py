@@ -78,7 +78,8 @@ def learn(selector: Any, X: Any, y: np.ndarray, classes: Any, rng: np.random.Ran
     mean, sd = column_moments(X)
     scale = sd if selector.preprocess == "zscore" else np.ones_like(sd)
     if selector.interaction_degree == 1:
-        return Learnt(targets, mean, scale * spectral_norm(X, mean, scale, rng.standard_normal(len(mean))))
+        start = rng.standard_normal(len(mean))
+        return Learnt(targets, mean, scale * spectral_norm(X, mean, scale, start, selector.dtype))
     training = pose(selector, Learnt(targets, mean, scale), X, y)
     rows = training.rows[np.arange(0, len(y), -(-len(y) // _KERNEL_ROWS))]
     problem = training.problem
