@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -53,8 +53,8 @@ class LearnabilityResult:
     moments: Float[Tensor, "k"]
     task: str
     n: int
-    mean: Float[Tensor, "d"]
-    scale: Float[Tensor, "d"]
+    mean: Float[Tensor, "d"] = field(repr=False)
+    scale: Float[Tensor, "d"] = field(repr=False)
     target_mean: float
     target_scale: float
 
