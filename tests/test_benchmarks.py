@@ -57,6 +57,10 @@ NEEDED = {
         },
     ),
     "selectnadapt-cpu": ("selectnadapt/selection", {"class_kmeans_speed", "peer_distinct"}),
+    "feature_gradients-cpu": (
+        "feature_gradients/scaling",
+        {"search_over_scan_seconds", "abess_over_ours_seconds"},
+    ),
     "eada-cuda": (
         "eada/pool_at_scale",
         {"cuda_ten_million_eada_seconds", "cuda_million_core_set_seconds", "cuda_million_badge_seconds"},
