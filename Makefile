@@ -62,7 +62,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	@echo "Setting up .venv (once; a few minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(call install,.venv,book$(comma)test$(comma)hf$(comma)triton)
+	@$(call install,.venv,book$(comma)test$(comma)hf$(comma)minilm$(comma)triton)
 	@touch $@
 comma := ,
 
