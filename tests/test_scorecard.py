@@ -228,6 +228,13 @@ def test_chapter_table_holds_its_chapter_alone(site):
     assert 'href="../_static/scorecard.json"' in page
 
 
+def test_chapter_table_is_folded_by_notebook(site):
+    page = (site / "kdpp" / "index.html").read_text()
+    folds = re.findall(r'<details class="scorecard-group"><summary>(.*?)</summary>(.*?)</table></details>', page, re.S)
+    assert [text_of(summary) for summary, _ in folds] == ["exactness: 4 claims ✓ 2 supported ○ 2 not yet measured"]
+    assert len(re.findall("<tr id=", folds[0][1])) == 4
+
+
 def test_chapters_come_in_the_order_of_the_book(card):
     assert re.findall(r'<tbody [^>]*data-chapter="(\w+)"', card) == ["kdpp", "lion"]
 
@@ -303,6 +310,10 @@ def test_filter_by_keyboard_and_the_table_without_scripts(site):
         plain = browser.new_context(java_script_enabled=False).new_page()
         plain.goto(f"file://{site}/scorecard.html")
         assert plain.locator("tr[data-mechanism]").count() == 5 and plain.locator("select").count() == 0
+        plain.goto(f"file://{site}/kdpp/index.html")
+        assert plain.locator("tr[data-mechanism]:visible").count() == 0
+        plain.goto(f"file://{site}/kdpp/index.html#claim-kdpp-exactness-tv")
+        plain.locator("#claim-kdpp-exactness-tv").wait_for(state="visible", timeout=5000)  # its group has opened
         browser.close()
 
 

@@ -1,6 +1,6 @@
 """Sphinx extension: tables of claims with their verdicts, and roles that quote them in prose.
 
-```{scorecard}            all claims, with a filter; `:chapter: kdpp` gives one chapter's table
+```{scorecard}            all claims, with a filter; `:chapter: kdpp` gives one chapter's, folded by notebook
 {claim}`kdpp/exactness/tv`            the measured value with its interval, linked to the notebook
 {claim}`kdpp/exactness/tv@gpu:value`  at a named scale; parts: value, interval, n, verdict, figure (the paper's)
 {verdicts}`kdpp`                      how many of a chapter's claims are supported, contradicted, ...
@@ -30,7 +30,7 @@ _REFERENCE = re.compile(rf"([^@:]+)(?:@({'|'.join(SCALES)}))?(?::({'|'.join(PART
 
 
 class Scorecard(SphinxDirective):
-    """The table of a chapter's claims, or of all."""
+    """A chapter's claims, folded by notebook, or the table of all claims."""
 
     option_spec: ClassVar = {"chapter": lambda name: directives.choice(name, tuple(CHAPTERS))}
 
@@ -49,25 +49,39 @@ class Scorecard(SphinxDirective):
             '<p class="scorecard-small">Measured: value [95 % interval], n samples.'
             f' All claims of the book <a href="{data}">as data</a> (JSON).</p>'
         )
+        if chapter:
+            for notebook, group in _by_notebook(entries).items():
+                self._html(
+                    f'<details class="scorecard-group"><summary>{notebook.replace("_", " ")}: {len(group)} claims'
+                    f' <span class="scorecard-counts">{markup.mechanism_counts(group)}</span></summary>'
+                )
+                self._table({chapter: group}, titled=False)
+                self._html("</details>")
+        else:
+            of_chapter = {name: [e for e in entries if e.claim.chapter == name] for name in CHAPTERS}
+            self._table({name: group for name, group in of_chapter.items() if group}, titled=True)
+        self._html("</div>")
+        return self._nodes
+
+    def _table(self, chapters: dict[str, list[Entry]], titled: bool) -> None:
+        """Rows by chapter; `titled` puts the chapter's name above its rows."""
         headings = "".join(f'<th role="columnheader" scope="col">{label}</th>' for label in markup.LABELS)
         self._html(
             '<table class="scorecard-table" role="table" aria-label="Claims">'
             f'<thead role="rowgroup"><tr role="row">{headings}</tr></thead>'
         )
-        for name in [name for name in CHAPTERS if any(e.claim.chapter == name for e in entries)]:
+        for name, entries in chapters.items():
             self._html(f'<tbody role="rowgroup" data-chapter="{name}">')
-            if chapter is None:
+            if titled:
                 self._html(
                     '<tr role="row" class="scorecard-chapter"><th role="rowheader" scope="rowgroup" colspan="4">'
                 )
                 self._nodes.append(_page(self.env, f"{name}/index", CHAPTERS[name]))
                 self._html("</th></tr>")
             for entry in entries:
-                if entry.claim.chapter == name:
-                    self._row(entry)
+                self._row(entry)
             self._html("</tbody>")
-        self._html("</table></div>")
-        return self._nodes
+        self._html("</table>")
 
     def _row(self, entry: Entry) -> None:
         for kind, text in markup.row(entry):
@@ -130,6 +144,14 @@ def entries_of(env: BuildEnvironment) -> dict[str, Entry]:
     """All entries; the page that asks is read again when they change."""
     env.scorecard_pages.add(env.docname)
     return env.scorecard_entries
+
+
+def _by_notebook(entries: list[Entry]) -> dict[str, list[Entry]]:
+    """A chapter's claims by the notebook that measures them, in the order of their first rows."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.claim.id.split("/")[1], []).append(entry)
+    return groups
 
 
 def _page(env: BuildEnvironment, page: str, text: str, classes: list[str] | None = None) -> nodes.Node:
