@@ -61,6 +61,16 @@ NEEDED = {
         "feature_gradients/scaling",
         {"search_over_scan_seconds", "abess_over_ours_seconds"},
     ),
+    "multitask_finetuning-cpu": (
+        "multitask_finetuning",
+        {
+            "does_it_help/easyfsl_speed",
+            "does_it_help/easyfsl_speed_15_queries",
+            "does_it_help/easyfsl_accuracy_gap",
+            "choosing_tasks/incremental_speed",
+        },
+    ),
+    "multitask_finetuning-cuda": ("multitask_finetuning", set()),
     "eada-cuda": (
         "eada/pool_at_scale",
         {"cuda_ten_million_eada_seconds", "cuda_million_core_set_seconds", "cuda_million_badge_seconds"},
