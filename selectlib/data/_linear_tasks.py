@@ -100,16 +100,17 @@ def make_linear_tasks(
     if not 0 <= noise < float("inf"):
         raise ValueError(f"noise must be finite and at least 0, got {noise}")
     check_generator(generator)
-    options = {"dtype": torch.float64, "device": generator.device}
-    encoded = torch.tensor(list(features), device=generator.device)
+    device = generator.device
+    encoded = torch.tensor(list(features), device=device)
     k = len(encoded)
-    latents = torch.zeros(n_tasks, 2, d, **options)
+    latents = torch.zeros(n_tasks, 2, d, dtype=torch.float64, device=device)
     latents[:, :, encoded] = 1
     if contrast == "pair":
-        flipped = encoded[torch.rand(n_tasks, k, generator=generator, **options).argsort(1)[:, :2]]
+        keys = torch.rand(n_tasks, k, generator=generator, dtype=torch.float64, device=device)
+        flipped = encoded[keys.argsort(1)[:, :2]]
         latents.scatter_(2, flipped[:, :, None], -1)
     else:
-        flipped = encoded[torch.arange(n_tasks, device=generator.device) % k]
+        flipped = encoded[torch.arange(n_tasks, device=device) % k]
         latents[:, 1].scatter_(1, flipped[:, None], -1)
-    drawn = torch.randn(n_tasks, 2, n_samples, d, generator=generator, **options)
+    drawn = torch.randn(n_tasks, 2, n_samples, d, generator=generator, dtype=torch.float64, device=device)
     return LinearTasks(latents[:, :, None] + noise * drawn, latents)
