@@ -37,3 +37,11 @@ def check_generator(generator: Any) -> torch.Generator:
     if not isinstance(generator, torch.Generator):
         raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
     return generator
+
+
+def check_images(images: Any) -> None:
+    """Raise unless `images` is a tensor of floats of shape (b, c, h, w)."""
+    if not isinstance(images, torch.Tensor) or not images.is_floating_point():
+        raise TypeError(f"images must be a tensor of floats, got {getattr(images, 'dtype', type(images).__name__)}")
+    if images.ndim != 4:
+        raise ValueError(f"images must have shape (b, c, h, w), got {tuple(images.shape)}")

@@ -65,7 +65,7 @@ def package_modules(package: str) -> list[ModuleType]:
 
 
 def imported(name: str) -> ModuleType | None:
-    """The module, or None where it does not import."""
+    """The module, or None where this platform has none."""
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
@@ -74,7 +74,7 @@ def imported(name: str) -> ModuleType | None:
         warnings.simplefilter("ignore")
         try:
             return importlib.import_module(name)
-        except Exception:
+        except ModuleNotFoundError:  # of another platform, such as winreg
             return None
 
 
@@ -83,7 +83,9 @@ def sentences(module: ModuleType, package: str | None) -> set[str]:
     found = set()
     for name in getattr(module, "__all__", dir(module)):
         value = None
-        with contextlib.suppress(Exception):  # some modules make their members when they are asked for
+        with contextlib.suppress(
+            AttributeError, ImportError
+        ):  # some modules make their members when they are asked for
             value = getattr(module, name)
         if name.startswith("_") or isinstance(value, ModuleType) or not callable(value):
             continue

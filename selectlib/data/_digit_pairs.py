@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
-from selectlib._checks import check_choice, check_generator, check_int
+from selectlib._checks import check_choice, check_generator, check_images, check_int
 from selectlib.data._digits import LICENCE, SOURCE, load_digits
 from selectlib.seeding import generator as seeded
 
@@ -205,14 +205,6 @@ def digit_pair_views(images: Float[Tensor, "b c h w"], *, generator: Generator) 
     low, high = _GAIN
     gains = (low + (high - low) * gain).view(b, 1, 1, 1) * (kept.view(b, 1, h, w) >= _DROPPED)
     return noise.mul_(_NOISE).addcmul_(moved, gains)
-
-
-def check_images(images: Tensor) -> None:
-    """Raise unless `images` is a tensor of floats of shape (b, c, h, w)."""
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        raise TypeError(f"images must be a tensor of floats, got {getattr(images, 'dtype', type(images).__name__)}")
-    if images.ndim != 4:
-        raise ValueError(f"images must have shape (b, c, h, w), got {tuple(images.shape)}")
 
 
 def _distinct_pairs(first: Tensor, second: Tensor, count: int, *, ordered: bool, draws: Generator) -> Tensor:

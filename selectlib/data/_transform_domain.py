@@ -6,8 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from selectlib._checks import check_choice
-from selectlib.data._digit_pairs import check_images
+from selectlib._checks import check_choice, check_images
 from selectlib.seeding import generator
 
 _PERMUTATION = 0  # seed of the one permutation of pixels

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-from selectlib._checks import check_generator
+from selectlib._checks import check_generator, check_images
 
 _GREY = (0.299, 0.587, 0.114)  # luma of red, green and blue
 
@@ -43,7 +43,8 @@ def random_affine(images: Float[Tensor, "b c h w"], *, generator: torch.Generato
     >>> random_affine(images, generator=generator(100)).shape
     torch.Size([6, 1, 16, 16])
     """
-    _check(images, generator)
+    check_images(images)
+    check_generator(generator)
     turn, scale, right, down = _uniform(images, generator, (-1, 1), (0.85, 1.15), (-0.24, 0.24), (-0.24, 0.24))
     angle = math.radians(15) * turn
     cos, sin = angle.cos() / scale, angle.sin() / scale  # where a pixel comes from: hence the division
@@ -137,7 +138,8 @@ def colour_views(images: Float[Tensor, "b 3 h w"], *, generator: torch.Generator
     >>> views.shape, bool((views >= 0).all() and (views <= 1).all())
     (torch.Size([4, 3, 32, 32]), True)
     """
-    _check(images, generator)
+    check_images(images)
+    check_generator(generator)
     if images.shape[1] != 3:
         raise ValueError(f"images must have 3 channels, got shape {tuple(images.shape)}")
     return _crop(_blur(_recolour(images, generator), generator), generator)
@@ -202,13 +204,3 @@ def _sample(images: Tensor, *entries: Tensor, outside: str = "zeros") -> Tensor:
     """Each image through its own map of coordinates, the rows of a 2 x 3 matrix that says where a pixel comes from."""
     grid = affine_grid(torch.cat(entries, 3).view(-1, 2, 3), list(images.shape), align_corners=False)
     return grid_sample(images, grid, padding_mode=outside, align_corners=False)
-
-
-def _check(images: Tensor, generator: torch.Generator) -> None:
-    """Raise a clear error before any work."""
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        given = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise TypeError(f"images must be a tensor of floats, got {given}")
-    if images.ndim != 4:
-        raise ValueError(f"images must have shape (b, c, h, w), got {tuple(images.shape)}")
-    check_generator(generator)
