@@ -70,6 +70,8 @@ NEEDED = {
             "choosing_tasks/incremental_speed",
         },
     ),
+    "lion-cpu": ("lion/training", {"cpu_speed", "cpu_speed_fused", "cpu_fused_vs_adamw"}),
+    "lion-cuda": ("lion/training", {"cuda_floor", "cuda_vs_adamw", "cuda_speed", "cuda_mismatches"}),
     "multitask_finetuning-cuda": ("multitask_finetuning", set()),
     "eada-cuda": (
         "eada/pool_at_scale",

@@ -31,6 +31,7 @@ from selectlib.data._pg19 import load_pg19
 from selectlib.data._probes import add_probes
 from selectlib.data._reversal import PlantedReversal, planted_reversal
 from selectlib.data._sentences import load_sentences
+from selectlib.data._shakespeare import load_tinyshakespeare
 from selectlib.data._shifted_digits import shifted_digits
 from selectlib.data._source_corpus import SourceCorpus, source_corpus
 from selectlib.data._svmlight import load_svmlight
@@ -86,6 +87,7 @@ __all__ = [
     "load_sentences",
     "load_svmlight",
     "load_targets",
+    "load_tinyshakespeare",
     "load_usps",
     "load_wikitext",
     "make_ar1",

@@ -169,6 +169,11 @@ FILES = {
         "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-labels-idx1-ubyte.gz",
         "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
     ),
+    "tinyshakespeare.txt": RemoteFile(
+        "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/"
+        "data/tinyshakespeare/input.txt",
+        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    ),
     "usps.h5": RemoteFile(
         "https://raw.githubusercontent.com/niuers/Learning-From-Data-A-Short-Course/"
         "879a698b960e5867f7c2b11f8938fa89c3d21839/data/usps.h5",

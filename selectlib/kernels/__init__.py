@@ -3,13 +3,9 @@
 from selectlib.kernels._kcenter import kcenter_greedy
 from selectlib.kernels._kmeans import KMeansResult, kmeans
 from selectlib.kernels._kmeanspp import kmeanspp
+from selectlib.kernels._lion import lion_step_
 from selectlib.kernels._philox import philox
-from selectlib.kernels._projection_dense import (
-    back_project_gaussian,
-    back_project_rademacher,
-    project_gaussian,
-    project_rademacher,
-)
+from selectlib.kernels._projection_dense import back_project_gaussian, back_project_rademacher, project_gaussian, project_rademacher
 from selectlib.kernels._projection_sparse import back_project_sjlt, project_sjlt
 from selectlib.kernels._signs import projection_signs
 from selectlib.kernels._topk import TopK, top_k
@@ -24,6 +20,7 @@ __all__ = [
     "kcenter_greedy",
     "kmeans",
     "kmeanspp",
+    "lion_step_",
     "philox",
     "project_gaussian",
     "project_rademacher",

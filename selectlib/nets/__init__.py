@@ -13,16 +13,18 @@ from selectlib.nets._pooled_convnet import PooledConvNet
 from selectlib.nets._resnet import ResNet9
 from selectlib.nets._simclr import simclr
 from selectlib.nets._train import train
+from selectlib.nets._vit import VisionTransformer
 
 __all__ = [
-    "GPT",
-    "MLP",
     "BatchNormConvNet",
     "Bottleneck",
     "ConvEncoder",
     "ConvNet",
+    "GPT",
+    "MLP",
     "PooledConvNet",
     "ResNet9",
+    "VisionTransformer",
     "batch_orders",
     "causal_lm_loss",
     "classification_loss",

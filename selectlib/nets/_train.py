@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -12,6 +13,8 @@ from selectlib.nets._evaluate import check_examples
 from selectlib.nets._initial import initial_model
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
+MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
+_BETAS = (0.9, 0.999)
 
 
 def train(
@@ -21,9 +24,10 @@ def train(
     *,
     loss: Callable[..., Tensor],
     seeds: Sequence[int],
-    lr: float | int,
+    lr: float | int | None = None,
     weight_decay: float | int = 0.0,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: tuple[float, float] = _BETAS,
+    optimizer: MakeOptimizer | Sequence[MakeOptimizer] | None = None,
     schedule: Literal["linear", "cosine", "constant"] = "linear",
     warmup: int = 0,
     clip: float | int | None = None,
@@ -33,7 +37,7 @@ def train(
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> list[dict[str, Tensor]]:
-    """Train r replicas of a model side by side with AdamW: each from its own start, on its own examples.
+    """Train r replicas of a model side by side: each from its own start, on its own examples.
 
     The replicas' parameters are stacked, so that one step of all is a few large operations instead of r times as many
     small ones. What comes out is what r separate runs would give.
@@ -51,12 +55,18 @@ def train(
         It is called under `torch.func.vmap`.
     seeds : sequence of r ints
         Seed of each replica's initial parameters.
-    lr : float
-        Largest learning rate, above 0.
+    lr : float, optional
+        Largest learning rate of AdamW, above 0; needed unless there is an `optimizer`.
     weight_decay : float, default 0.0
         Decoupled weight decay, of all parameters.
     betas : tuple of floats, default (0.9, 0.999)
         Decay rates of Adam's averages.
+    optimizer : callable or sequence of callables, optional
+        What to train with instead of AdamW: ``optimizer(parameters)`` returns a `torch.optim.Optimizer` over a list of
+        stacked parameters, shape (s, ...) each, so that a matrix has three dimensions. It must work entry by entry,
+        else replicas would mix. One callable is for all replicas and is called once a group of them. Of k callables
+        each is for the next ``s = r / k`` replicas, so that these can differ in their settings. The learning rate that
+        a parameter group starts with is its largest. Leave `lr`, `weight_decay` and `betas` out then.
     schedule : {"linear", "cosine", "constant"}, default "linear"
         How the learning rate falls, towards 0 at the end.
     warmup : int, default 0
@@ -82,15 +92,17 @@ def train(
     Raises
     ------
     TypeError
-        If `orders` does not hold int64.
+        If `orders` does not hold int64, or `optimizer` returns something else.
     ValueError
-        If shapes, indices, seeds or a setting are out of range; the message names the argument.
+        If shapes, indices, seeds or a setting are out of range, settings of AdamW come with an `optimizer`, or
+        the callables do not divide the replicas; the message names the argument.
 
     Notes
     -----
-    Time of r separate runs less their overhead; memory of `at_once` replicas: parameters, gradients, two averages, and
-    the activations of a pass. There is no synchronisation with the device inside the loop. Dropout and other draws
-    inside the model are refused by `vmap`. AdamW works entry by entry, so that one on the stack equals one a replica.
+    Time of r separate runs less their overhead; memory of `at_once` replicas: parameters, gradients, the optimizer's
+    state (two averages for AdamW), and the activations of a pass. There is no synchronisation with the device inside
+    the loop. Dropout and other draws inside the model are refused by `vmap`. AdamW works entry by entry, so that one on
+    the stack equals one a replica.
 
     Examples
     --------
@@ -104,7 +116,8 @@ def train(
     (3, [True, True, True])
     """
     where = pick_device(device)
-    _check(examples, orders, seeds, lr, schedule, warmup, clip, at_once, micro_batch)
+    _check(examples, orders, seeds, schedule, warmup, clip, at_once, micro_batch)
+    makers = _makers(optimizer, len(orders), lr, weight_decay, betas)
     states: list[dict[str, Tensor]] = []
     group = at_once or len(orders)
     for start in range(0, len(orders), group):
@@ -113,27 +126,67 @@ def train(
         base = models[0].train()
         parameters, buffers = stack_module_state(models)
         trained = list(parameters.values())
-        optimizer = torch.optim.AdamW(trained, lr=lr, betas=betas, weight_decay=weight_decay)
+        updates = _Updates(trained, makers[chosen])
         repeated = orders.stride(1) == 0  # then one batch is fetched for all steps
         ahead = orders[chosen, : 1 if repeated else None].to(examples[0].device)
         steps = range(orders.shape[1])
         for step in steps if progress is None else progress(steps):
-            for settings in optimizer.param_groups:
-                settings["lr"] = lr * _factor(step, orders.shape[1], schedule, warmup)
+            factor = _factor(step, orders.shape[1], schedule, warmup)
             if step == 0 or not repeated:
                 parts = ahead[:, step].split(micro_batch or orders.shape[2], dim=1)
                 batches = [[tensor[part].to(where, non_blocking=True) for tensor in examples] for part in parts]
-            optimizer.zero_grad()
+            for parameter in trained:
+                parameter.grad = None
             for batch in batches:
                 with torch.autocast(where.type, autocast, enabled=autocast is not None):
                     losses = _losses(base, loss, parameters, buffers, batch)
                 (losses.sum() / orders.shape[2]).backward()
             if clip is not None:
                 _clip(trained, clip)
-            optimizer.step()
+            updates.step(factor)
         stacked = {**{name: p.detach() for name, p in parameters.items()}, **buffers}
         states += [{name: stack[i].clone() for name, stack in stacked.items()} for i in range(len(models))]
     return states
+
+
+class _Updates:
+    """The optimizers of the stacked parameters, one for each run of equal makers; all follow one schedule."""
+
+    def __init__(self, trained: list[Tensor], makers: list[MakeOptimizer]):
+        self.trained, self.optimizers, self.parts = trained, [], []
+        starts = [i for i in range(len(makers)) if i == 0 or makers[i] is not makers[i - 1]]
+        for start, end in zip(starts, [*starts[1:], len(makers)], strict=True):
+            views = [p.detach()[start:end] for p in trained]
+            made = makers[start](views)
+            if not isinstance(made, torch.optim.Optimizer):
+                raise TypeError(f"optimizer must return a torch.optim.Optimizer, got {type(made).__name__}")
+            self.optimizers.append(made)
+            self.parts.append((slice(start, end), views))
+        self.groups = [(group, group["lr"]) for made in self.optimizers for group in made.param_groups]
+
+    def step(self, factor: float) -> None:
+        """Follow the gradients at this share of the largest learning rates."""
+        for group, largest in self.groups:
+            group["lr"] = largest * factor
+        for part, views in self.parts:
+            for view, p in zip(views, self.trained, strict=True):
+                view.grad = None if p.grad is None else p.grad[part]
+        for made in self.optimizers:
+            made.step()
+
+
+def _makers(optimizer, replicas: int, lr, weight_decay, betas) -> list[MakeOptimizer]:
+    """What makes the optimizer of each replica; consecutive replicas with the same maker share one."""
+    if optimizer is None:
+        if lr is None or not lr > 0:
+            raise ValueError(f"lr must be above 0, got {lr}")
+        return [partial(torch.optim.AdamW, lr=lr, betas=betas, weight_decay=weight_decay)] * replicas
+    if lr is not None or weight_decay != 0 or betas != _BETAS:
+        raise ValueError("lr, weight_decay and betas must be left out with an optimizer, which has its own")
+    makers = [optimizer] if callable(optimizer) else list(optimizer)
+    if not makers or replicas % len(makers):
+        raise ValueError(f"optimizer must hold callables that divide the {replicas} replicas, got {len(makers)}")
+    return [make for make in makers for _ in range(replicas // len(makers))]
 
 
 def _losses(base: nn.Module, loss, parameters, buffers, batch: list[Tensor]) -> Tensor:
@@ -164,7 +217,7 @@ def _clip(parameters: list[Tensor], largest: float) -> None:
         gradient.mul_(factors.view(-1, *[1] * (gradient.ndim - 1)))
 
 
-def _check(examples, orders, seeds, lr, schedule, warmup, clip, at_once, micro_batch) -> None:
+def _check(examples, orders, seeds, schedule, warmup, clip, at_once, micro_batch) -> None:
     """Raise a clear error before any work."""
     n = check_examples(examples)
     if orders.dtype != torch.int64:
@@ -176,8 +229,6 @@ def _check(examples, orders, seeds, lr, schedule, warmup, clip, at_once, micro_b
         raise ValueError(f"orders must hold indices of the {n} examples, got {int(low)} to {int(high)}")
     if len(seeds) != len(orders):
         raise ValueError(f"seeds must name one seed a replica, got {len(seeds)} for {len(orders)} replicas")
-    if not lr > 0:
-        raise ValueError(f"lr must be above 0, got {lr}")
     if schedule not in ("linear", "cosine", "constant"):
         raise ValueError(f"schedule must be 'linear', 'cosine' or 'constant', got {schedule!r}")
     if not 0 <= warmup <= orders.shape[1]:
