@@ -5,7 +5,12 @@ from selectlib.kernels._kmeans import KMeansResult, kmeans
 from selectlib.kernels._kmeanspp import kmeanspp
 from selectlib.kernels._lion import lion_step_
 from selectlib.kernels._philox import philox
-from selectlib.kernels._projection_dense import back_project_gaussian, back_project_rademacher, project_gaussian, project_rademacher
+from selectlib.kernels._projection_dense import (
+    back_project_gaussian,
+    back_project_rademacher,
+    project_gaussian,
+    project_rademacher,
+)
 from selectlib.kernels._projection_sparse import back_project_sjlt, project_sjlt
 from selectlib.kernels._signs import projection_signs
 from selectlib.kernels._topk import TopK, top_k

@@ -16,12 +16,12 @@ from selectlib.nets._train import train
 from selectlib.nets._vit import VisionTransformer
 
 __all__ = [
+    "GPT",
+    "MLP",
     "BatchNormConvNet",
     "Bottleneck",
     "ConvEncoder",
     "ConvNet",
-    "GPT",
-    "MLP",
     "PooledConvNet",
     "ResNet9",
     "VisionTransformer",

@@ -4,7 +4,7 @@ from selectlib.programs._builtin import ADAMW, DISCOVERED, LION
 from selectlib.programs._char_task import CharTask
 from selectlib.programs._evolution import RegularizedEvolution
 from selectlib.programs._functions import FUNCTIONS, Function
-from selectlib.programs._funnel import Funnel, FunnelResult
+from selectlib.programs._funnel import Funnel, FunnelResult, FunnelRow
 from selectlib.programs._mlp_task import MLPTask
 from selectlib.programs._mutate import Mutation, Mutator
 from selectlib.programs._neighbourhood import neighbourhood
@@ -19,13 +19,14 @@ from selectlib.programs._torch_task import TorchTask
 
 __all__ = [
     "ADAMW",
-    "CharTask",
     "DISCOVERED",
     "FUNCTIONS",
+    "LION",
+    "CharTask",
     "Function",
     "Funnel",
     "FunnelResult",
-    "LION",
+    "FunnelRow",
     "MLPTask",
     "Mutation",
     "Mutator",

@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from selectlib.programs import ADAMW, FUNCTIONS, LION, Program, ProgramError, Statement, neighbourhood
+from selectlib.programs import ADAMW, DISCOVERED, FUNCTIONS, LION, Program, ProgramError, Statement, neighbourhood
 
 INPUTS = {"w": "T", "g": "T", "m": "T", "v": "T", "lr": "S"}
 UNARY = [name for name, f in FUNCTIONS.items() if f.arity == 1 and f.types.get("T") == "T"]
@@ -34,7 +34,7 @@ def brute_force(program):
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("program", [ADAMW, LION, Program.parse("update = g * lr")], ids=["adamw", "lion", "sgd"])
+@pytest.mark.parametrize("program", [ADAMW, LION, DISCOVERED])
 def test_all_edits_are_there_once(program):
     found = list(neighbourhood(program))
     keys = [p.key() for p in found]
