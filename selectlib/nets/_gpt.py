@@ -2,6 +2,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selectlib.nets._attention import Attention
 from selectlib.nets._sizes import check_sizes
 
 
@@ -75,27 +76,10 @@ class _RMSNorm(nn.Module):
         return stream * (stream.square().mean(-1, keepdim=True) + 1e-6).rsqrt() * self.scale
 
 
-class _Attention(nn.Module):
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.read = nn.Linear(width, 3 * width, bias=False)
-        self.back = nn.Linear(width, width, bias=False)
-
-    def forward(self, stream: Tensor) -> Tensor:
-        batch, length, width = stream.shape
-        shape = (batch, length, 3, self.heads, width // self.heads)
-        query, key, value = self.read(stream).view(shape).permute(2, 0, 3, 1, 4)
-        later = torch.ones(length, length, dtype=torch.bool, device=stream.device).triu(1)
-        logits = (query * (width // self.heads) ** -0.5) @ key.transpose(-1, -2)
-        mixed = logits.masked_fill(later, -torch.inf).softmax(-1) @ value
-        return self.back(mixed.transpose(1, 2).reshape(batch, length, width))
-
-
 class _Block(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
-        self.attention_norm, self.attention = _RMSNorm(width), _Attention(width, heads)
+        self.attention_norm, self.attention = _RMSNorm(width), Attention(width, heads, causal=True)
         self.norm, self.widen = _RMSNorm(width), nn.Linear(width, 4 * width, bias=False)
         self.back = nn.Linear(4 * width, width, bias=False)
 

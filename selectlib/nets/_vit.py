@@ -2,6 +2,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selectlib.nets._attention import Attention
 from selectlib.nets._sizes import check_sizes
 
 
@@ -116,25 +117,10 @@ class _TokenMean(nn.Module):
         return stream.mean(1)
 
 
-class _Attention(nn.Module):
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.read = nn.Linear(width, 3 * width, bias=False)
-        self.back = nn.Linear(width, width, bias=False)
-
-    def forward(self, stream: Tensor) -> Tensor:
-        batch, length, width = stream.shape
-        shape = (batch, length, 3, self.heads, width // self.heads)
-        query, key, value = self.read(stream).view(shape).permute(2, 0, 3, 1, 4)
-        weights = ((query * (width // self.heads) ** -0.5) @ key.transpose(-1, -2)).softmax(-1)
-        return self.back((weights @ value).transpose(1, 2).reshape(batch, length, width))
-
-
 class _Block(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
-        self.attention_norm, self.attention = nn.LayerNorm(width), _Attention(width, heads)
+        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, causal=False)
         self.norm, self.widen, self.back = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, stream: Tensor) -> Tensor:
