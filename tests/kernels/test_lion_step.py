@@ -1,35 +1,19 @@
 """One step of Lion in place: every path against a reference of single roundings, options, edges, errors."""
 
 import itertools
-import os
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from lion_tensors import lists
+from own_process import run
 
 from selectlib.kernels import _lion_cpu, lion_step_
 
-HERE = Path(__file__).parent
 SETTINGS = dict(lr=0.03125, beta1=0.9, beta2=0.99, weight_decay=0.1)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 CASES = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "lion_triton_cases.py")
-
-
-def run(*command, **environment):
-    """Run Python in a process of its own and show what failed there."""
-    result = subprocess.run(
-        [sys.executable, *command],
-        cwd=HERE,
-        env={name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"} | environment,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def by_hand(p, g, m, *, lr, beta1, beta2, weight_decay):

@@ -1,31 +1,13 @@
 """The Triton kernels of the top-p mask: interpreted on the CPU, compiled on CUDA; and CUDA against the CPU."""
 
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from own_process import run
 from topp_rows import same_up_to_rounding, sink_rows
 
 from selectlib.kernels import topp_mask
-
-HERE = Path(__file__).parent
-
-
-def run(*command, **environment):
-    """Run Python in a process of its own and show what failed there."""
-    result = subprocess.run(
-        [sys.executable, *command],
-        cwd=HERE,
-        env={name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"} | environment,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-
 
 CASES = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "topp_triton_cases.py")
 
