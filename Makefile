@@ -30,6 +30,7 @@ test: $(READY) browser ## lint, types, tests, doctests, notebooks against their 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m oracle --jaxtyping-packages=selectlib,beartype.beartype tests
+	OMP_NUM_THREADS=1 $(BIN)/snakemake book --quiet --cores $(CORES) --config build=_build/test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) --dist loadfile --doctest-modules --nbval-lax tests selectlib notebooks
 
 refresh: $(READY) ## run the source notebooks in place; keep the outputs that are checked, drop all others
