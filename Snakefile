@@ -28,7 +28,7 @@ ROOMS = {
     "specattn": ["attention"],
     "lion": ["programs", "optim"],
 }
-ROOMS["tournament"] = [room for rooms in ROOMS.values() for room in rooms]
+ROOMS["tournament"] = [room for rooms in ROOMS.values() for room in rooms] + ["tournament"]
 SHARED = ["kernels", "data", "nets", "stats"]
 
 SCRIPTS = Path(workflow.basedir) / "workflow"
