@@ -14,7 +14,7 @@ from selectlib.corpora import ClassifierSelector, DsDmSelector, DSIRSelector, Se
 from selectlib.pool import ItemSource, Pool, PoolSelector, Random, check_select_args
 from selectlib.queries import BADGE, CLUE, EADA, CoreSet, Entropy, FreeEnergy, LeastConfidence, Margin, MvSM, Then
 from selectlib.seeding import generator, uniform_indices
-from selectlib.subsets import DPPSelector
+from selectlib.subsets import DPPSelector, GreedyMAPSelector
 from selectlib.support import (
     EntropyPerClass,
     KMeansRepresentatives,
@@ -74,6 +74,7 @@ SELECTORS = [
     Random(),
     NeedsEverything(),
     DPPSelector(),
+    GreedyMAPSelector(),
     DSIRSelector(min_tokens=0),
     DSIRSelector(min_tokens=0, top_k=True),
     ClassifierSelector(),

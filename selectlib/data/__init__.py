@@ -14,16 +14,21 @@ from selectlib.data._dsdm_targets import TargetTask, load_targets
 from selectlib.data._feature_sets import FeatureSet, load_arcene, load_madelon
 from selectlib.data._few_shot_images import FewShotImages
 from selectlib.data._few_shot_lists import load_domainnet_sketch, load_mini_imagenet
+from selectlib.data._flaws import FlawedPool, imbalanced, with_duplicates, with_outliers, with_wrong_labels
 from selectlib.data._image_folder import image_folder
 from selectlib.data._image_lists import ListedImages, image_list
 from selectlib.data._images import LabeledImages
 from selectlib.data._infinite import InfiniteDigits, infinite_digits
 from selectlib.data._intents import load_banking77, load_clinc150
+from selectlib.data._isolet import load_isolet
+from selectlib.data._labeled_features import LabeledFeatures
 from selectlib.data._labeled_texts import LabeledTexts
 from selectlib.data._linear_tasks import LinearTasks, make_linear_tasks
 from selectlib.data._meta_dataset import load_meta_dataset
 from selectlib.data._mnist import load_mnist_test
+from selectlib.data._office_caltech import load_office_caltech
 from selectlib.data._omniglot import Characters, load_omniglot_small
+from selectlib.data._optdigits import load_optdigits
 from selectlib.data._package_texts import package_texts
 from selectlib.data._pairs import Encoder, encode_pairs
 from selectlib.data._patches import PhotoPatches, photo_patches
@@ -51,7 +56,9 @@ __all__ = [
     "Encoder",
     "FeatureSet",
     "FewShotImages",
+    "FlawedPool",
     "InfiniteDigits",
+    "LabeledFeatures",
     "LabeledImages",
     "LabeledTexts",
     "LinearTasks",
@@ -68,6 +75,7 @@ __all__ = [
     "encode_pairs",
     "image_folder",
     "image_list",
+    "imbalanced",
     "infinite_digits",
     "load_arcene",
     "load_banking77",
@@ -78,11 +86,14 @@ __all__ = [
     "load_digits",
     "load_doc_topics",
     "load_domainnet_sketch",
+    "load_isolet",
     "load_madelon",
     "load_meta_dataset",
     "load_mini_imagenet",
     "load_mnist_test",
+    "load_office_caltech",
     "load_omniglot_small",
+    "load_optdigits",
     "load_pg19",
     "load_sentences",
     "load_svmlight",
@@ -105,4 +116,7 @@ __all__ = [
     "topic_texts",
     "train_bpe",
     "transform_domain",
+    "with_duplicates",
+    "with_outliers",
+    "with_wrong_labels",
 ]

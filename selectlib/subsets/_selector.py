@@ -71,12 +71,12 @@ class DPPSelector:
         """
         check_select_args(self, pool, k)
         check_generator(generator)
-        kernel = self.kernel or RBF(1 / _mean_squared_distance(pool.features, generator))
+        kernel = self.kernel or RBF(1 / mean_squared_distance(pool.features, generator))
         sampler = KDPP(pool.features, kernel, k, method=self.method, generator=generator)
         return sampler.sample(1)[0].to(pool.device)
 
 
-def _mean_squared_distance(features: Float[Tensor, "n d"] | ItemSource, generator: torch.Generator) -> float:
+def mean_squared_distance(features: Float[Tensor, "n d"] | ItemSource, generator: torch.Generator) -> float:
     """Mean over pairs of up to 512 random items: twice the sum of the variances. 1 where all are equal."""
     n = len(features)
     idx = torch.unique(uniform_indices(n, _SCALE_SAMPLE, generator=generator)) if n > _SCALE_SAMPLE else torch.arange(n)

@@ -8,10 +8,10 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from selectlib._checks import check_choice, check_int
+from selectlib._rows_file import RowsFile, checksum
 from selectlib.pool import Pool, PoolSelector
 from selectlib.seeding import generator
 from selectlib.support._comparison import SupportComparison, SupportResult
-from selectlib.support._rows_file import RowsFile, fingerprints
 from selectlib.support._source import Progress
 from selectlib.support._streams import ADAPTATION, SELECTION, stream_seed
 from selectlib.support._task import SupportTask
@@ -122,7 +122,7 @@ def compare_support(
     pools = [task.pool(features, proba) for task in tasks]
     settings: dict[str, object] = {"seed": seed, "features": features, "proba": proba}
     if checkpoint is not None:
-        settings["tasks"] = fingerprints(tasks)
+        settings["tasks"] = [[task.seed, _checksum(task)] for task in tasks]
     selections = [
         _Selection(t, k, name, draw)
         for t in range(len(tasks))
@@ -131,13 +131,22 @@ def compare_support(
         for draw in range(repeats[name])
     ]
     pairs = [(backbone, adapter) for backbone in backbones for adapter in adapters]
-    with RowsFile(checkpoint, settings) as file:
+    with RowsFile(checkpoint, settings, SupportResult, _key) as file:
         for selection in selections if progress is None else progress(selections):
             missing = [pair for pair in pairs if (*selection, *pair) not in file.rows]
             task, pool = tasks[selection.task], pools[selection.task]
             for row in _results(selection, missing, selectors[selection.selector], adapters, task, pool, seed):
                 file.add(row)
     return SupportComparison([file.rows[(*selection, *pair)] for selection in selections for pair in pairs])
+
+
+def _key(row: SupportResult) -> tuple[int, int, str, int, str, str]:
+    return row.task, row.shots, row.selector, row.draw, row.backbone, row.adapter
+
+
+def _checksum(task: SupportTask) -> int:
+    """A checksum of all that is known of a task's pool."""
+    return checksum(task.labels, task.test_labels, *task.features.values(), *task.proba.values())
 
 
 class _Selection(NamedTuple):

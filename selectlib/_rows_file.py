@@ -1,21 +1,23 @@
+"""Results of a comparison as they come, kept in a file, so that it can go on after an interrupt."""
+
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from time import monotonic
+from typing import Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 from selectlib._atomic import write_atomically
-from selectlib.support._comparison import SupportResult
-from selectlib.support._task import SupportTask
 
-Key = tuple[int, int, str, int, str, str]  # task, shots, selector, draw, backbone, adapter
+Row = TypeVar("Row")
 
 _SECONDS = 1.0  # between two writings
 
 
-class RowsFile:
+class RowsFile(Generic[Row]):
     """The results of a comparison as they come, kept in a file where there is a path.
 
     Inside a ``with`` block they are written at most once a second, and at its end, whatever ends it.
@@ -26,10 +28,14 @@ class RowsFile:
         A JSON file; its folder must be there. Results in it are read.
     settings : dict
         What all results have in common, in plain values: a comparison with others cannot go on from the file.
+    row : callable
+        Makes a result from its fields, given by name, whose values are plain; ``vars`` gives them back.
+    key : callable
+        Tells results apart: a later one takes the place of an earlier one with the same key.
 
     Attributes
     ----------
-    rows : dict from Key to SupportResult
+    rows : dict from key to result
 
     Raises
     ------
@@ -39,30 +45,38 @@ class RowsFile:
     Examples
     --------
     >>> import tempfile
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Timing:
+    ...     name: str
+    ...     seconds: float
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with RowsFile(f"{folder}/rows.json", {"seed": 100}) as file:
-    ...         file.add(SupportResult("random", "linear", "adapted", 1, 0, 0, 60.0, 70.0, 2))
-    ...     list(RowsFile(f"{folder}/rows.json", {"seed": 100}).rows)
-    [(0, 1, 'random', 0, 'adapted', 'linear')]
+    ...     with RowsFile(f"{folder}/rows.json", {"seed": 100}, Timing, lambda row: row.name) as file:
+    ...         file.add(Timing("random", 0.5))
+    ...     list(RowsFile(f"{folder}/rows.json", {"seed": 100}, Timing, lambda row: row.name).rows)
+    ['random']
     """
 
-    def __init__(self, path: Path | str | None, settings: dict):
+    def __init__(
+        self, path: Path | str | None, settings: dict, row: Callable[..., Row], key: Callable[[Row], Hashable]
+    ):
         self._path = None if path is None else Path(path)
         self._settings = settings
+        self._key = key
         self._written = monotonic()
-        self.rows: dict[Key, SupportResult] = {}
+        self.rows: dict[Hashable, Row] = {}
         if self._path is not None and not self._path.parent.is_dir():
             raise ValueError(f"checkpoint must be in a folder that is there, got {self._path}")
         if self._path is not None and self._path.exists():
-            self._read(self._path)
+            self._read(self._path, row)
 
-    def add(self, row: SupportResult) -> None:
+    def add(self, row: Row) -> None:
         """Take a new result."""
-        self._put(row)
+        self.rows[self._key(row)] = row
         if monotonic() > self._written + _SECONDS:
             self._write()
 
-    def __enter__(self) -> "RowsFile":
+    def __enter__(self) -> "RowsFile[Row]":
         """Nothing is written yet."""
         return self
 
@@ -70,19 +84,15 @@ class RowsFile:
         """Write what has come, also where an error or an interrupt ends the work."""
         self._write()
 
-    def _read(self, path: Path) -> None:
+    def _read(self, path: Path, row: Callable[..., Row]) -> None:
         try:
             saved = json.loads(path.read_text())
-            there, rows = dict(saved["settings"]), [SupportResult(**row) for row in saved["rows"]]
+            there, rows = dict(saved["settings"]), [row(**fields) for fields in saved["rows"]]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"checkpoint {path} is not a file of a comparison") from error
         if other := [name for name, value in self._settings.items() if there.get(name) != value]:
             raise ValueError(f"checkpoint {path} is of a comparison with other {', '.join(other)}")
-        for row in rows:
-            self._put(row)
-
-    def _put(self, row: SupportResult) -> None:
-        self.rows[row.task, row.shots, row.selector, row.draw, row.backbone, row.adapter] = row
+        self.rows.update((self._key(each), each) for each in rows)
 
     def _write(self) -> None:
         if self._path is not None:
@@ -91,13 +101,9 @@ class RowsFile:
             self._written = monotonic()
 
 
-def fingerprints(tasks: Sequence[SupportTask]) -> list[list[int]]:
-    """For each task its seed and a checksum of all that is known of its pool."""
-    return [[task.seed, _checksum(task)] for task in tasks]
-
-
-def _checksum(task: SupportTask) -> int:
+def checksum(*tensors: Tensor) -> int:
+    """Sum up the bytes of some tensors in one number, by which a change of theirs is noticed."""
     total = 0
-    for tensor in (task.labels, task.test_labels, *task.features.values(), *task.proba.values()):
+    for tensor in tensors:
         total = zlib.crc32(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data, total)
     return total
