@@ -6,7 +6,7 @@ from selectlib.subsets._esp import log_esp
 from selectlib.subsets._greedy import greedy_map
 from selectlib.subsets._greedy_selector import GreedyMAPSelector
 from selectlib.subsets._kdpp import KDPP
-from selectlib.subsets._kernels import CallableKernel, Cosine, Kernel, Linear, Precomputed, RBF
+from selectlib.subsets._kernels import RBF, CallableKernel, Cosine, Kernel, Linear, Precomputed
 from selectlib.subsets._leverage import bless, ridge_leverage_scores
 from selectlib.subsets._mcmc import k_dpp_mcmc
 from selectlib.subsets._normalizer import effective_dimension, kdpp_log_normalizer
@@ -18,19 +18,19 @@ from selectlib.subsets._spectral import kdpp_marginals
 from selectlib.subsets._uniform import enumerate_kdpp, tv_of_uniform_subsample, uniform_subsample_kdpp
 
 __all__ = [
+    "DPP",
+    "KDPP",
+    "RBF",
     "CallableKernel",
     "Cosine",
     "CountingSource",
-    "DPP",
     "DPPSelector",
     "Dictionary",
     "GreedyMAPSelector",
     "ItemSource",
-    "KDPP",
     "Kernel",
     "Linear",
     "Precomputed",
-    "RBF",
     "SamplingPlan",
     "SamplingReport",
     "as_source",
