@@ -82,10 +82,16 @@ class Measurement:
 
     @property
     def estimate(self) -> str:
-        """The value with its interval, e.g. ``0.02 [0.01, 0.03]``; an exact value stands alone."""
+        """The value with its interval, e.g. ``0.02 [0.01, 0.03]``; an exact value stands alone.
+
+        Decimals beyond two digits of the interval's half width, or of its smaller end, are left out.
+        """
         if self.low == self.high:
             return format_number(self.value)
-        return f"{format_number(self.value)} [{format_number(self.low)}, {format_number(self.high)}]"
+        finest = min(x for x in ((self.high - self.low) / 2, abs(self.low), abs(self.high)) if x > 0)
+        decimals = max(0, 1 - math.floor(math.log10(finest)))
+        value, low, high = (format_number(round(x, decimals)) for x in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
 
     @property
     def text(self) -> str:

@@ -71,6 +71,22 @@ def test_n_is_a_whole_number(n):
         Measurement(ID, 0.5, 0.5, 0.5, n)
 
 
+@pytest.mark.parametrize(
+    ("value", "low", "high", "written"),
+    [
+        (0.162581, -0.370512, 0.695612, "0.16 [-0.37, 0.7]"),
+        (1.035123, 0.001234, 2.071234, "1.035 [0.0012, 2.071]"),  # never an end of 0 that is not 0
+        (12.31234, -0.000123, 24.7, "12.31 [-0.00012, 24.7]"),
+        (531_720.4, 519_999.9, 545_000.2, "531,720 [520,000, 545,000]"),
+        (0.0, 0.0, 0.031234, "0 [0, 0.031]"),
+        (-0.004, -0.41, 0.39, "0 [-0.41, 0.39]"),
+        (2e-9, 1e-9, 3e-9, "2e-09 [1e-09, 3e-09]"),
+    ],
+)
+def test_digits_follow_the_interval(value, low, high, written):
+    assert record(ID, value=value, low=low, high=high, n=9).estimate == written
+
+
 def test_exact_identity_is_allowed_and_stands_alone():
     assert record(ID, value=1, low=1, high=1, n=1).estimate == "1"
 
