@@ -100,8 +100,10 @@ class Contest:
             Its name.
         at : int, optional
             Position of the budget.
-        referee, setting : str, optional
-            Their names; default: the only referee, all settings.
+        referee : str, optional
+            Name of the grade; default: the only one.
+        setting : str, optional
+            Name of a setting; default: all.
 
         Returns
         -------
@@ -138,12 +140,16 @@ class Contest:
 
         Parameters
         ----------
-        entrant, over : str
-            Who gains, and over whom; the latter is "random" by default.
+        entrant : str
+            Who gains.
+        over : str, default "random"
+            Over whom.
         at : int, optional
             Position of the budget.
-        referee, setting : str, optional
-            Their names; default: the only referee, all settings.
+        referee : str, optional
+            Name of the grade; default: the only one.
+        setting : str, optional
+            Name of a setting; default: all.
 
         Returns
         -------
@@ -175,8 +181,10 @@ class Contest:
             Over whom.
         at : int, optional
             Position of the budget.
-        referee, setting : str, optional
-            Their names; default: the only referee, all settings.
+        referee : str, optional
+            Name of the grade; default: the only one.
+        setting : str, optional
+            Name of a setting; default: all.
 
         Returns
         -------
@@ -198,8 +206,10 @@ class Contest:
         ----------
         at : int, optional
             Position of the budget.
-        referee, setting : str, optional
-            Their names; default: the only referee, all settings.
+        referee : str, optional
+            Name of the grade; default: the only one.
+        setting : str, optional
+            Name of a setting; default: all.
 
         Returns
         -------
