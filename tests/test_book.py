@@ -78,16 +78,17 @@ def browser():
 
 @contextlib.contextmanager
 def opened(browser, url: str, viewport: dict = DESKTOP, theme: str = "light", listen=None):
-    """A settled page: loaded, formulas set, lazily loaded images there."""
+    """A settled page: loaded, formulas set, lazily loaded images there; with `listen` also half a second of silence."""
     page = browser.new_page(viewport=viewport, color_scheme=theme)
     if listen:
         listen(page)
-    page.goto(url, wait_until="networkidle")
+    page.goto(url, wait_until="networkidle" if listen else "load")
     page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
     page.evaluate("() => document.querySelectorAll('img').forEach(image => { image.loading = 'eager'; })")
     page.wait_for_function("() => [...document.images].every(image => image.complete)")
     page.wait_for_function("() => !document.querySelector('main .math') || document.querySelector('mjx-container')")
     page.evaluate("() => window.MathJax?.startup?.promise")
+    page.evaluate("() => document.fonts.ready.then(() => true)")
     page.add_script_tag(path=CHECKS)
     yield page
     page.close()
