@@ -100,7 +100,7 @@ def referee_of(
             model = _seeded(clone(model), random_state)
             with np.errstate(
                 invalid="ignore"
-            ):  # NearestCentroid finds no spread in classes of one item, and needs none
+            ):  # NearestCentroid needs no spread, of which a class of one item has none
                 model.fit(learnt, known, **weights)
             grades[name] = float(np.mean(model.predict(test_items) == test_labels))
         return grades
