@@ -8,6 +8,7 @@ from selectlib.stats._comparisons import PairedResult, equivalence_test, holm, m
 from selectlib.stats._groups import bootstrap_groups, growth_exponent
 from selectlib.stats._intervals import Interval, bootstrap_interval, mean_interval, proportion_interval
 from selectlib.stats._laws import ChiSquareFit, chi_square_fit, distance_interval
+from selectlib.stats._rank_correlation import rank_correlation
 from selectlib.stats._ranks import RankTest, rank_test
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "minimum_detectable_effect",
     "paired_test",
     "proportion_interval",
+    "rank_correlation",
     "rank_test",
 ]
