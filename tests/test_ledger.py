@@ -13,6 +13,8 @@ from conditions import Condition
 from hypothesis import given
 from hypothesis import strategies as st
 from ledger import LedgerError, load_claims
+from record import record
+from tally import PARTS
 from verdicts import build_ledger, figure_verdict, mechanism_verdict
 
 from selectlib.claims import MIME_TYPE, Measurement
@@ -45,6 +47,11 @@ def measured(low, high, id=ID, p=None, value=None, level=0.95):
     return Measurement(id, (low + high) / 2 if value is None else value, low, high, 10, p, level)
 
 
+def _told(parameters):
+    """What a run's provenance says of its parameters."""
+    return {"parameters": parameters, "seed": parameters.get("seed")}
+
+
 class Book:
     """A folder of pages with claims.yml, executed notebooks and recorded measurements."""
 
@@ -55,9 +62,9 @@ class Book:
         (self.folder / "claims.yml").write_text(yaml.safe_dump(list(rows)))
         return self
 
-    def run(self, notebook, *measurements, scale="full"):
+    def run(self, notebook, *measurements, scale="full", **parameters):
         outputs = [nbformat.v4.new_output("display_data", {MIME_TYPE: vars(m)}) for m in measurements]
-        metadata = {"selectlib": {"scale": scale, "git": "abc"}} if scale else {}
+        metadata = {"selectlib": {"scale": scale, "git": "abc"} | _told(parameters)} if scale else {}
         path = self.folder / f"{notebook}.ipynb"
         path.parent.mkdir(exist_ok=True)
         nbformat.write(
@@ -65,11 +72,12 @@ class Book:
         )
         return self
 
-    def recorded(self, name, *measurements, scale="gpu"):
+    def recorded(self, name, *measurements, scale="gpu", **parameters):
         path = self.folder / "recorded" / name
         path.parent.mkdir(exist_ok=True)
         rows = [vars(m) for m in measurements]
-        path.write_text(json.dumps({"scale": scale, "provenance": {"device": "GPU"}, "measurements": rows}))
+        provenance = {"device": "GPU"} | _told(parameters)
+        path.write_text(json.dumps({"scale": scale, "provenance": provenance, "measurements": rows}))
         return self
 
     def entry(self, id=ID):
@@ -323,11 +331,157 @@ def test_figure_is_decided_at_scale_paper(book):
     assert (entry.figure, entry.mechanism) == ("matched", "inconclusive")
 
 
-def test_a_run_stands_before_a_record_of_its_scale_and_other_records_stay(book):
-    book.recorded("a.json", measured(0.5, 0.6), measured(0.5, 0.6, id=OURS), scale="full")
-    book.run("kdpp/exactness", measured(0, 0.03))
-    assert book.entry().mechanism == "supported" and not book.entry().headline.recorded
-    assert book.entry(OURS).mechanism == "contradicted" and book.entry(OURS).headline.recorded
+def test_a_recorded_run_decides_before_one_of_this_build_and_the_other_is_shown(book):
+    book.recorded("a.json", measured(0.5, 0.6), scale="full", seed=200)
+    book.run("kdpp/exactness", measured(0, 0.03), measured(0, 0.03, id=OURS), seed=100)
+    entry = book.entry()
+    assert (entry.mechanism, entry.headline.recorded, entry.headline.seed) == ("contradicted", True, 200)
+    assert [(e.mechanism, e.seed, e.recorded) for e in entry.further["full"]] == [("supported", 100, False)]
+    assert book.entry(OURS).mechanism == "supported" and not book.entry(OURS).headline.recorded  # nothing is recorded
+
+
+# ---- several seeds
+
+
+def _seeds(book, *verdicts, scale="full", **further):
+    """Record runs that reach these verdicts at seeds 200, 300, ...; the first of them decides."""
+    ends = {"supported": (0, 0.03), "inconclusive": (0, 0.05), "contradicted": (0.5, 0.6)}
+    for number, verdict in enumerate(verdicts):
+        seed = 200 + 100 * number
+        name = f"a.{scale}.seed{seed}.json" if number else f"a.{scale}.json"
+        book.recorded(name, measured(*ends[verdict]), scale=scale, seed=seed, **(further if number else {}))
+    return book.entry()
+
+
+YES, OPEN, NO = "supported", "inconclusive", "contradicted"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "agreement", "words"),
+    [
+        ([YES], None, "supported at seed 200"),
+        ([YES, YES], "same at every seed", "supported at seeds 200 and 300"),
+        ([OPEN, OPEN, OPEN], "same at every seed", "inconclusive at seeds 200, 300 and 400"),
+        ([YES, OPEN], "depends on the seed", "supported at seed 200, inconclusive at seed 300"),
+        ([OPEN, YES], "depends on the seed", "inconclusive at seed 200, supported at seed 300"),
+        ([NO, OPEN, NO], "depends on the seed", "contradicted at seeds 200 and 400, inconclusive at seed 300"),
+        ([YES, NO], "contradictory between seeds", "supported at seed 200, contradicted at seed 300"),
+        ([NO, YES], "contradictory between seeds", "contradicted at seed 200, supported at seed 300"),
+        ([OPEN, YES, NO], "contradictory between seeds", f"{OPEN} at seed 200, {YES} at seed 300, {NO} at seed 400"),
+    ],
+)
+def test_the_first_seed_decides_and_others_only_show_what_depends(book, verdicts, agreement, words):
+    entry = _seeds(book, *verdicts)
+    assert (entry.mechanism, entry.seeds, entry.seeds_in_words("full")) == (verdicts[0], agreement, words)
+    assert entry.headline.seed == 200
+    data = entry.as_json()
+    assert (data["mechanism"], data["seeds"], data["measured"]["full"]["seed"]) == (verdicts[0], agreement, 200)
+    assert [e["mechanism"] for e in data["measured"]["full"]["further"]] == verdicts[1:]
+    assert all(e["replication"] for e in data["measured"]["full"]["further"])
+    assert json.loads(json.dumps(data)) == data
+
+
+def test_seeds_are_compared_at_the_scale_that_decides_and_each_scale_has_its_own(book):
+    entry = _seeds(book, YES, NO)
+    assert entry.seeds == "contradictory between seeds"
+    entry = _seeds(book, YES, YES, scale="long")
+    assert (entry.seeds, entry.headline.scale) == ("same at every seed", "long")
+    assert entry.agreement("full") == "contradictory between seeds" and entry.agreement("quick") is None
+
+
+def test_a_scale_too_small_to_decide_has_no_seeds_to_compare(book):
+    entry = _seeds(book, YES, NO, scale="quick")
+    assert (entry.mechanism, entry.seeds) == ("not yet measured", None)
+
+
+def test_a_quick_run_of_this_build_is_no_replication_of_a_full_one(book):
+    book.run("kdpp/exactness", measured(0.5, 0.6), scale="quick", seed=100)
+    entry = _seeds(book, YES)
+    assert (entry.mechanism, entry.seeds, entry.further) == (YES, None, {})
+
+
+def test_a_full_run_of_this_build_is_one_more_seed(book):
+    book.run("kdpp/exactness", measured(0, 0.05), seed=100)
+    entry = _seeds(book, YES, YES)
+    assert (entry.mechanism, entry.seeds) == (YES, "depends on the seed")
+    assert entry.seeds_in_words("full") == "supported at seeds 200 and 300, inconclusive at seed 100 (this build)"
+
+
+def test_the_same_seed_again_is_no_further_seed(book):
+    book.run("kdpp/exactness", measured(0.5, 0.6), seed=200)
+    entry = _seeds(book, YES)
+    assert (entry.mechanism, entry.seeds) == (YES, None)
+    assert entry.as_json()["measured"]["full"]["further"][0]["replication"] is False
+
+
+@pytest.mark.parametrize(
+    ("parameters", "agreement"),
+    [
+        ({"draws": 7, "seed": 300, "device": "cuda"}, "contradictory between seeds"),
+        ({"draws": 7, "new": 1}, "contradictory between seeds"),  # came to the notebook after the first run
+        ({"draws": 8, "seed": 300}, None),
+    ],
+)
+def test_other_parameters_make_no_replication(book, parameters, agreement):
+    book.recorded("a.full.json", measured(0, 0.03), scale="full", seed=200, draws=7, device="cpu")
+    book.recorded("a.full.seed300.json", measured(0.5, 0.6), scale="full", **({"seed": 300} | parameters))
+    assert book.entry().seeds == agreement and len(book.entry().further["full"]) == 1
+
+
+def test_each_further_seed_is_corrected_by_itself(book):
+    """p = 0.03 beside 0.04 does not pass; alone it does, and so the family of a seed is what that seed measured."""
+    book.recorded("a.json", measured(0, 0.03, p=0.03), measured(0, 0.03, id=OURS, p=0.04), scale="full", seed=200)
+    before = [book.entry(id).headline for id in (ID, OURS)]
+    book.recorded("a.seed300.json", measured(0, 0.03, p=0.03), scale="full", seed=300)
+    book.recorded(
+        "a.seed400.json", measured(0, 0.03, p=0.01), measured(0, 0.03, id=OURS, p=0.02), scale="full", seed=400
+    )
+    assert [book.entry(id).headline for id in (ID, OURS)] == before
+    assert [e.adjusted_p for e in before] == pytest.approx([0.06, 0.06])
+    assert [e.adjusted_p for e in book.entry().further["full"]] == pytest.approx([0.03, 0.02])
+    assert [e.adjusted_p for e in book.entry(OURS).further["full"]] == pytest.approx([0.02])
+    assert book.entry().seeds_in_words("full") == "inconclusive at seed 200, supported at seeds 300 and 400"
+
+
+def test_runs_that_decide_are_corrected_together_whatever_their_seeds(book):
+    book.recorded("a.json", measured(0, 0.03, p=0.03), scale="full", seed=200)
+    book.recorded("b.json", measured(0, 0.03, id=OURS, p=0.04), scale="full", seed=300)
+    assert [book.entry(id).headline.adjusted_p for id in (ID, OURS)] == pytest.approx([0.06, 0.06])
+
+
+def test_further_seeds_that_cannot_be_placed(book):
+    book.recorded("a.json", measured(0, 0.03), scale="full", seed=200)
+    book.recorded("a.seed300.json", measured(0, 0.03), scale="full", seed=400)
+    with pytest.raises(LedgerError, match=r"recorded/a.seed300.json: its provenance names seed 400"):
+        book.entry()
+    book.recorded("a.seed300.json", measured(0, 0.03), scale="full", seed=300)
+    book.recorded("b.json", measured(0, 0.03, id=OURS), scale="full", seed=200)
+    book.recorded("b.seed300.json", measured(0, 0.03), scale="full", seed=300)
+    with pytest.raises(LedgerError, match=rf"b.seed300.json: {ID} is recorded twice at scale full"):
+        book.entry()
+    (book.folder / "recorded" / "b.seed300.json").unlink()
+    (book.folder / "recorded" / "a.json").unlink()
+    with pytest.raises(LedgerError, match=r"a.seed300.json repeats a run that is not there: recorded/a.json"):
+        book.entry()
+
+
+def test_counts_for_prose(book):
+    entry = _seeds(book, YES, NO)
+    entries = [entry, book.entry(OURS)]
+    counts = {name: count(entries) for name, count in PARTS.items()}
+    assert {name: n for name, n in counts.items() if n} == {
+        "claims": 2,
+        "measured": 1,
+        "supported": 1,
+        "unmeasured": 1,
+        "replicated": 1,
+        "depends": 1,
+        "contradictory": 1,
+        "untested": 1,
+    }
+
+
+# ---- families and what cannot be read
 
 
 def test_holm_over_a_chapter_and_scale_only(book):
@@ -444,3 +598,38 @@ def test_record_refuses_what_claims_yml_does_not_list(book):
     done = _record(run, "--book", book.folder)
     assert done.returncode != 0 and "kdpp/exactness/other, which claims.yml does not list" in done.stderr
     assert not (book.folder / "recorded").exists()
+
+
+def test_record_keeps_further_seeds_beside_the_first(book):
+    run = book.folder / "kdpp/exactness.ipynb"
+    kept = book.folder / "recorded"
+    for seed, low in ((200, 0), (400, 0.01), (500, 0.02), (400, 0.005)):  # the last replaces the second
+        book.run("kdpp/exactness", measured(low, 0.03), seed=seed, draws=7)
+        record(run, book.folder)
+    run.unlink()
+    names = [f"kdpp.exactness.full{further}.json" for further in ("", ".seed400", ".seed500")]
+    assert sorted(p.name for p in kept.iterdir()) == names
+    entry = book.entry()
+    assert (entry.headline.seed, entry.headline.measurement.low) == (200, 0)
+    assert [(e.seed, e.measurement.low) for e in entry.further["full"]] == [(400, 0.005), (500, 0.02)]
+    assert entry.seeds == "same at every seed"
+    book.run("kdpp/exactness", measured(0.5, 0.6), seed=200, draws=7)
+    record(run, book.folder)
+    assert sorted(p.name for p in kept.iterdir()) == names and book.entry().mechanism == "contradicted"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"seed": 400, "draws": 8}, r"kdpp.exactness.full.json was made with other values of draws: "),
+        ({"draws": 7}, r"kdpp.exactness.full.json is of seed 200, and this run does not say its seed"),
+    ],
+)
+def test_record_refuses_a_further_seed_that_repeats_nothing(book, parameters, message):
+    run = book.run("kdpp/exactness", measured(0, 0.03), seed=200, draws=7).folder / "kdpp/exactness.ipynb"
+    record(run, book.folder)
+    before = (book.folder / "recorded" / "kdpp.exactness.full.json").read_bytes()
+    book.run("kdpp/exactness", measured(0.5, 0.6), **parameters)
+    with pytest.raises(LedgerError, match=message):
+        record(run, book.folder)
+    assert [p.read_bytes() for p in (book.folder / "recorded").iterdir()] == [before]

@@ -99,7 +99,10 @@ def _claim(row: Any) -> Claim:
         _check_text(row[key], key)
     chapter, id = row["chapter"], row["id"]
     if chapter not in CHAPTERS:
-        raise ValueError(f"unknown chapter {chapter!r}; one of {', '.join(CHAPTERS)}")
+        raise ValueError(
+            f"unknown chapter {chapter!r}; one of {', '.join(CHAPTERS)}"
+            " (a new chapter is named in CHAPTERS in book/_ext/ledger.py)"
+        )
     if not re.fullmatch(r"[a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+", id):
         raise ValueError("id must be <chapter>/<notebook>/<measure> in lower case, digits and underscores")
     if id.split("/")[0] != chapter:

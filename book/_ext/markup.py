@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from html import escape
 
-from ledger import Claim, Paper
+from ledger import SCALES, Claim, Paper
+from runs import changed_parameters
+from seeds import CONTRADICTORY, DEPENDS, SAME
 from verdicts import FIGURE, MECHANISM, Entry, Evidence
 
 from selectlib.claims import breakable, format_number
@@ -20,6 +22,7 @@ _SIGNS = {
     "untested": "○",
     "no figure known": "–",
 }
+_DIFFERS = {DEPENDS: "depends", CONTRADICTORY: "contradictory"}
 LABELS = ("Claim", "The paper’s figure", "Our test", "Verdicts")
 
 
@@ -29,9 +32,32 @@ def badge(verdict: str, count: int | None = None) -> str:
     return f'<span class="verdict verdict-{kind}"><span aria-hidden="true">{_SIGNS[verdict]}</span> {words}</span>'
 
 
+def seeds_flag(entry: Entry, scale: str) -> str:
+    """The warning beside a verdict that differs between seeds at this scale; empty when none does."""
+    agreement = entry.agreement(scale)
+    return _flag(agreement, agreement, entry.seeds_in_words(scale)) if agreement in _DIFFERS else ""
+
+
+def _flag(agreement: str, words: str, title: str) -> str:
+    return (
+        f'<span class="verdict verdict-{_DIFFERS[agreement]}" title="{escape(title)}">'
+        f'<span aria-hidden="true">≠</span> {words}</span>'
+    )
+
+
 def mechanism_counts(entries: Iterable[Entry]) -> str:
-    """One badge for each verdict on the mechanism that occurs, with its count."""
-    return _counts(Counter(entry.mechanism for entry in entries), MECHANISM)
+    """One badge for each verdict on the mechanism that occurs, with its count; then how many depend on the seed."""
+    entries = list(entries)
+    counts = _counts(Counter(entry.mechanism for entry in entries), MECHANISM)
+    seeds = Counter(entry.seeds for entry in entries)
+    if depending := seeds[DEPENDS] + seeds[CONTRADICTORY]:
+        title = "another seed gave another verdict; the first confirming run decides"
+        words = f"{depending} of these depend{'s' if depending == 1 else ''} on the seed"
+        counts += " " + _flag(DEPENDS, words, title)
+    if seeds[CONTRADICTORY]:
+        title = "supported at one seed, contradicted at another"
+        counts += " " + _flag(CONTRADICTORY, f"{seeds[CONTRADICTORY]} {CONTRADICTORY}", title)
+    return counts
 
 
 def figure_counts(entries: Iterable[Entry]) -> str:
@@ -57,8 +83,9 @@ def condition(claim: Claim) -> str:
 
 
 def evidence(entry: Entry) -> str:
-    """What was measured, the largest scale first; empty when nothing was."""
-    items = [_item(e, several=len(entry.evidence) > 1) for e in reversed(entry.evidence.values())]
+    """What was measured, the largest scale first, and under each value those of other seeds; empty when nothing was."""
+    several = len(entry.evidence) > 1 or bool(entry.further)
+    items = [_item(entry, e, several) for e in reversed(entry.evidence.values())]
     return f'<ul class="scorecard-measured">{"".join(items)}</ul>' if items else ""
 
 
@@ -69,39 +96,76 @@ def _source(paper: Paper) -> str:
     return f"{paper.where} · {paper.provenance}"
 
 
-def _item(e: Evidence, several: bool) -> str:
-    m = e.measurement
-    facts = [f"n\u00a0=\u00a0{m.n:,}"]
-    if m.low != m.high and m.level != 0.95:
-        facts.append(f"interval at {format_number(100 * m.level)} %")
-    if m.p is not None:
-        facts.append(f"p\u00a0=\u00a0{m.p:.2g}, {e.adjusted_p:.2g} corrected")
+def _item(entry: Entry, e: Evidence, several: bool) -> str:
     made = [f"scale {e.scale}"]
+    if e.seed is not None:
+        made.append(f"seed {e.seed}")
     if device := e.provenance.get("device"):
         made.append(str(device))
     if commit := e.provenance.get("git"):
         made.append(f"commit {commit}")
     if e.recorded:
         made.append("recorded")
-    verdict = ""
     if e.mechanism == "not yet measured":
         made.append("too small a scale to decide")
-    elif several:
-        verdict = f" {badge(e.mechanism)}"
-    return (
-        f"<li><strong>{escape(m.estimate)}</strong>, {escape(', '.join(facts))}{verdict}"
-        f"<br><small>{escape(' · '.join(made))}</small></li>"
-    )
+    further = "".join(_further(e, other) for other in entry.further.get(e.scale, ()))
+    return f"<li>{_value(e, several)}<br><small>{escape(' · '.join(made))}</small>{further}</li>"
+
+
+def _further(first: Evidence, e: Evidence) -> str:
+    """The value of a run that does not decide, and what it is beside the one that does."""
+    what = [f"seed {e.seed}"]
+    if e.seed == first.seed:
+        what.append("again")
+    if changed := changed_parameters(first.provenance, e.provenance):
+        what.append(f"other {', '.join(changed)}: no replication")
+    if not e.recorded:
+        what.append("this build")
+    return f'<p class="scorecard-small">{escape(", ".join(what))}: {_value(e, several=True)}</p>'
+
+
+def _value(e: Evidence, several: bool) -> str:
+    """A measured value with its interval and sample count; with its verdict where the row has several."""
+    m = e.measurement
+    facts = [f"n\u00a0=\u00a0{m.n:,}"]
+    if m.low != m.high and m.level != 0.95:
+        facts.append(f"interval at {format_number(100 * m.level)} %")
+    if m.p is not None:
+        facts.append(f"p\u00a0=\u00a0{m.p:.2g}, {e.adjusted_p:.2g} corrected")
+    verdict = f" {badge(e.mechanism)}" if several and e.mechanism != "not yet measured" else ""
+    return f"<strong>{escape(m.estimate)}</strong>, {escape(', '.join(facts))}{verdict}"
+
+
+def by_scale(entry: Entry) -> str:
+    """The verdict at each scale, side by side: at quick, full and, for a paper's claim, paper; at others where run."""
+    always = {"quick", "full"} | ({"paper"} if entry.claim.paper else set())
+    shown = [scale for scale in SCALES if scale in entry.evidence or scale in always]
+    cells = "".join(f"<dt>{scale}</dt><dd>{_at(entry, scale)}</dd>" for scale in shown)
+    return f'<dl class="by-scale">{cells}</dl>'
+
+
+def _at(entry: Entry, scale: str) -> str:
+    if scale not in entry.evidence:
+        return "untested" if scale == "paper" else "not run"
+    verdict = entry.evidence[scale].mechanism
+    if verdict == "not yet measured":
+        return "too small"
+    others = [e for e in entry.replications(scale) if e.mechanism != verdict]
+    differing = "".join(f"<br>≠ {badge(e.mechanism)} at seed {e.seed}" for e in others)
+    return f"{badge(verdict)}{differing}"
 
 
 def row(entry: Entry) -> Iterator[tuple[str, str]]:
-    """A claim's table row as pieces in their order: ("html", HTML as it is) or ("text", words of claims.yml)."""
+    """A claim's table row as pieces in their order.
+
+    ("html", HTML as it is), ("text", words of claims.yml), or ("recipe", words that lead to how a figure is filled in).
+    """
     claim, paper = entry.claim, entry.claim.paper
     place = anchor(claim)
     yield (
         "html",
         f'<tr id="{place}" role="row" data-chapter="{claim.chapter}" data-mechanism="{entry.mechanism}"'
-        f' data-figure="{entry.figure or "ours"}">{_cell(0)}',
+        f' data-figure="{entry.figure or "ours"}" data-seeds="{_seeds_answer(entry)}">{_cell(0)}',
     )
     yield "text", claim.statement
     yield (
@@ -121,13 +185,36 @@ def row(entry: Entry) -> Iterator[tuple[str, str]]:
             yield "html", "<details><summary>Its setting</summary>"
             yield "text", paper.setting
             yield "html", "</details>"
+        if paper.matches_if is None:
+            yield "html", '<p class="scorecard-small">'
+            yield "recipe", "Fill in this figure" if paper.figure is None else "Fill in a number to match"
+            yield "html", "</p>"
     yield "html", f"</td>{_cell(2)}"
     yield "text", claim.measure
     yield "html", f"<p>{condition(claim)}</p>{evidence(entry)}</td>{_cell(3)}"
-    yield "html", f'<p><span class="scorecard-small">Mechanism</span><br>{badge(entry.mechanism)}</p>'
+    yield "html", f'<p><span class="scorecard-small">Mechanism</span><br>{badge(entry.mechanism)}{_seeds(entry)}</p>'
     if entry.figure:
         yield "html", f'<p><span class="scorecard-small">Figure</span><br>{badge(entry.figure)}</p>'
-    yield "html", "</td></tr>"
+    yield "html", f'<p class="scorecard-small">By scale</p>{by_scale(entry)}</td></tr>'
+
+
+def _seeds(entry: Entry) -> str:
+    """What further seeds say of the verdict above it."""
+    if entry.headline is None or entry.seeds is None:
+        return ""
+    scale = entry.headline.scale
+    words = entry.seeds_in_words(scale)
+    if entry.seeds == SAME:
+        words = words.replace(entry.mechanism, "the same", 1)
+    flag = seeds_flag(entry, scale)
+    return f'{flag and f"<br>{flag}"}<br><span class="scorecard-small">{escape(words)}</span>'
+
+
+def _seeds_answer(entry: Entry) -> str:
+    """What the filter finds the row by: answers that all hold, apart by `;`."""
+    if entry.seeds == CONTRADICTORY:
+        return f"verdict {DEPENDS};{CONTRADICTORY}"
+    return f"verdict {DEPENDS}" if entry.seeds == DEPENDS else entry.seeds or "one seed or none"
 
 
 def _cell(column: int) -> str:

@@ -3,30 +3,30 @@
 ```{scorecard}            all claims, with a filter; `:chapter: kdpp` gives one chapter's, folded by notebook
 {claim}`kdpp/exactness/tv`            the measured value with its interval, linked to the notebook
 {claim}`kdpp/exactness/tv@gpu:value`  at a named scale; parts: value, interval, n, verdict, figure (the paper's)
-{verdicts}`kdpp`                      how many of a chapter's claims are supported, contradicted, ...
+{claim}`kdpp/exactness/tv:seeds`      the verdict of each seed, in words
+{verdicts}`kdpp`                      how many of a chapter's claims are supported, contradicted, ...; or of `all`
+{verdicts}`all/paper:supported`       one number; `/paper` or `/ours` narrows to one source; tally.py lists the parts
 """
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any, ClassVar
 
 import markup
 from docutils import nodes
 from docutils.parsers.rst import directives
-from ledger import CHAPTERS, SCALES, LedgerError
-from sphinx import addnodes
+from ledger import CHAPTERS, LedgerError
+from links import page_link
+from roles import ClaimRole, VerdictsRole, entries_of
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
-from sphinx.util.docutils import SphinxDirective, SphinxRole
+from sphinx.util.docutils import SphinxDirective
+from tally import PARTS
 from verdicts import Entry, build_ledger
 
-from selectlib.claims import format_number
-
-PARTS = ("value", "interval", "n", "verdict", "figure")
-_REFERENCE = re.compile(rf"([^@:]+)(?:@({'|'.join(SCALES)}))?(?::({'|'.join(PARTS)}))?")
+RECIPE = ("contributing", "filling-in-a-papers-figure")  # how to supply a figure that no source was read for
 
 
 class Scorecard(SphinxDirective):
@@ -44,6 +44,11 @@ class Scorecard(SphinxDirective):
         self._html(f'<p class="scorecard-counts">The mechanism: {markup.mechanism_counts(entries)}</p>')
         if figures := markup.figure_counts(entries):
             self._html(f'<p class="scorecard-counts">The paper’s figure: {figures}</p>')
+        if replicated := PARTS["replicated"](entries):
+            self._html(
+                f'<p class="scorecard-small">{replicated} of {PARTS["measured"](entries)} verdicts were tried again'
+                f" with another seed; {replicated - PARTS['depends'](entries)} came out the same.</p>"
+            )
         data = "../" * self.env.docname.count("/") + "_static/scorecard.json"
         self._html(
             '<p class="scorecard-small">Measured: value [95 % interval], n samples.'
@@ -76,7 +81,7 @@ class Scorecard(SphinxDirective):
                 self._html(
                     '<tr role="row" class="scorecard-chapter"><th role="rowheader" scope="rowgroup" colspan="4">'
                 )
-                self._nodes.append(_page(self.env, f"{name}/index", CHAPTERS[name]))
+                self._nodes.append(page_link(self.env, f"{name}/index", CHAPTERS[name]))
                 self._html("</th></tr>")
             for entry in entries:
                 self._row(entry)
@@ -87,63 +92,13 @@ class Scorecard(SphinxDirective):
         for kind, text in markup.row(entry):
             if kind == "html":
                 self._html(text)
+            elif kind == "recipe":
+                self._nodes.append(page_link(self.env, RECIPE[0], text, place=RECIPE[1]))
             else:  # a node, so that the site's search finds the words
                 self._nodes.append(nodes.paragraph("", text))
 
     def _html(self, text: str) -> None:
         self._nodes.append(nodes.raw("", text, format="html"))
-
-
-class ClaimRole(SphinxRole):
-    """A measured value in prose."""
-
-    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        entries = entries_of(self.env)
-        match = _REFERENCE.fullmatch(self.text.strip())
-        if match is None or match[1] not in entries:
-            known = "is not in claims.yml" if match else f"is not <id>[@{'|'.join(SCALES)}][:{'|'.join(PARTS)}]"
-            return self._complain(f"claim role: {self.text!r} {known}")
-        entry, scale, part = entries[match[1]], match[2], match[3] or "interval"
-        if part == "figure":
-            figure = entry.claim.paper.figure if entry.claim.paper else None
-            if figure is None:
-                return self._complain(f"claim role: {self.text!r}: no figure of the paper is known")
-            return [nodes.inline("", figure, classes=["claim-figure"])], []
-        evidence = entry.evidence.get(scale) if scale else entry.headline
-        if part == "verdict":
-            verdict = evidence.mechanism if evidence else "not yet measured"
-            return [nodes.raw("", markup.badge(verdict), format="html")], []
-        if evidence is None:
-            return [nodes.inline("", "not yet measured", classes=["claim-unmeasured"])], []
-        m = evidence.measurement
-        text = {"value": format_number(m.value), "interval": m.estimate, "n": f"{m.n:,}"}[part]
-        if scale is None and evidence.mechanism == "not yet measured":
-            text += f" (at scale {evidence.scale})"
-        chapter, notebook, _ = entry.claim.id.split("/")
-        return [_page(self.env, f"{chapter}/{notebook}", text, classes=["claim-value"])], []
-
-    def _complain(self, text: str) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        message = self.inliner.reporter.warning(text, line=self.lineno)
-        return [nodes.problematic(self.rawtext, self.rawtext, refid=None)], [message]
-
-
-class VerdictsRole(SphinxRole):
-    """Counts of a chapter's verdicts on the mechanism, for a card."""
-
-    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        chapter = self.text.strip()
-        if chapter not in CHAPTERS:
-            message = self.inliner.reporter.warning(f"verdicts role: unknown chapter {chapter!r}", line=self.lineno)
-            return [nodes.problematic(self.rawtext, self.rawtext)], [message]
-        entries = [e for e in entries_of(self.env).values() if e.claim.chapter == chapter]
-        html = markup.mechanism_counts(entries) or "no claims yet"
-        return [nodes.raw("", f'<span class="scorecard-counts">{html}</span>', format="html")], []
-
-
-def entries_of(env: BuildEnvironment) -> dict[str, Entry]:
-    """All entries; the page that asks is read again when they change."""
-    env.scorecard_pages.add(env.docname)
-    return env.scorecard_entries
 
 
 def _by_notebook(entries: list[Entry]) -> dict[str, list[Entry]]:
@@ -152,18 +107,6 @@ def _by_notebook(entries: list[Entry]) -> dict[str, list[Entry]]:
     for entry in entries:
         groups.setdefault(entry.claim.id.split("/")[1], []).append(entry)
     return groups
-
-
-def _page(env: BuildEnvironment, page: str, text: str, classes: list[str] | None = None) -> nodes.Node:
-    """A link to a page of the book, or the bare text when this build does not have the page."""
-    words = nodes.inline("", text, classes=classes or [])
-    if page not in env.found_docs:
-        return words
-    link = addnodes.pending_xref(
-        "", words, refdomain="std", reftype="doc", refexplicit=True, refwarn=True, reftarget=f"/{page}"
-    )
-    link["refdoc"] = env.docname
-    return nodes.inline("", "", link)  # a link wants text around it, and a table cell is none
 
 
 def load(app: Sphinx) -> None:
@@ -181,8 +124,8 @@ def load(app: Sphinx) -> None:
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
-    """The pages that quote claims, when any claim, measurement or this code changed."""
-    return sorted(env.scorecard_pages - removed) if env.scorecard_changed else []
+    """The pages that quote claims, when a claim, a measurement, this code or the list of pages to link to changed."""
+    return sorted(env.scorecard_pages - removed) if env.scorecard_changed or added or removed else []
 
 
 def purge(app: Sphinx, env: BuildEnvironment, page: str) -> None:

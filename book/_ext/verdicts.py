@@ -1,15 +1,15 @@
 """From claims and what was measured of them to two verdicts a claim."""
 
-import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from conditions import Condition
-from ledger import CHAPTERS, SCALES, Claim, LedgerError, load_claims
+from ledger import SCALES, Claim, LedgerError, load_claims
+from runs import all_runs, changed_parameters
+from seeds import agreement, in_words
 
-from selectlib.claims import Measurement, read_measurements
+from selectlib.claims import Measurement
 from selectlib.stats import holm
 
 MECHANISM = ("supported", "contradicted", "inconclusive", "not yet measured")
@@ -27,13 +27,18 @@ class Evidence:
     adjusted_p: float | None = None
     mechanism: str = "not yet measured"  # at a scale below the row's own a measurement decides nothing
 
+    @property
+    def seed(self) -> int | None:
+        return self.provenance.get("seed")
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim with its evidence by scale, ascending."""
+    """A claim with its evidence by scale, ascending: at each scale the run that decides; `further` holds the others."""
 
     claim: Claim
     evidence: dict[str, Evidence] = field(default_factory=dict)
+    further: dict[str, tuple[Evidence, ...]] = field(default_factory=dict)
 
     @property
     def headline(self) -> Evidence | None:
@@ -43,6 +48,31 @@ class Entry:
     @property
     def mechanism(self) -> str:
         return self.headline.mechanism if self.headline else "not yet measured"
+
+    def replications(self, scale: str) -> list[Evidence]:
+        """Runs that repeat the deciding one of a scale with another seed and otherwise as it was."""
+        first = self.evidence[scale]
+        return [
+            e
+            for e in self.further.get(scale, ())
+            if e.seed != first.seed and not changed_parameters(first.provenance, e.provenance)
+        ]
+
+    def agreement(self, scale: str) -> str | None:
+        """Whether the verdict at a scale is the same at every seed; None where one seed, or none, has decided."""
+        if scale not in self.evidence or self.evidence[scale].mechanism == "not yet measured":
+            return None
+        return agreement([e.mechanism for e in (self.evidence[scale], *self.replications(scale))])
+
+    def seeds_in_words(self, scale: str) -> str:
+        """The verdict of each seed at a measured scale."""
+        runs = [self.evidence[scale], *self.replications(scale)]
+        return in_words([(e.mechanism, f"{e.seed}" if e.recorded else f"{e.seed} (this build)") for e in runs])
+
+    @property
+    def seeds(self) -> str | None:
+        """Whether the claim's verdict is the same at every seed, at the scale that decides it."""
+        return self.agreement(self.headline.scale) if self.headline else None
 
     @property
     def figure(self) -> str | None:
@@ -59,10 +89,12 @@ class Entry:
         paper = self.claim.paper
         measured = {
             scale: {
-                **{key: value for key, value in asdict(e.measurement).items() if key != "id"},
-                "adjusted_p": e.adjusted_p,
-                "mechanism": e.mechanism,
-                "recorded": e.recorded,
+                **_facts(e),
+                "seeds": self.agreement(scale),
+                "further": [
+                    {**_facts(other), "replication": other in self.replications(scale)}
+                    for other in self.further.get(scale, ())
+                ],
             }
             for scale, e in self.evidence.items()
         }
@@ -77,9 +109,16 @@ class Entry:
             "holds_if": self.claim.holds_if.text if self.claim.holds_if else None,
             "scale": self.claim.scale,
             "mechanism": self.mechanism,
+            "seeds": self.seeds,
             "figure": self.figure,
             "measured": measured,
         }
+
+
+def _facts(e: Evidence) -> dict[str, Any]:
+    measured = {key: value for key, value in asdict(e.measurement).items() if key != "id"}
+    made = {"adjusted_p": e.adjusted_p, "mechanism": e.mechanism, "recorded": e.recorded, "seed": e.seed}
+    return measured | made
 
 
 def mechanism_verdict(condition: Condition, measurement: Measurement, adjusted_p: float | None = None) -> str:
@@ -103,21 +142,31 @@ def figure_verdict(figure: str | None, matches_if: Condition | None, at_paper: M
 
 
 def build_ledger(source: Path) -> dict[str, Entry]:
-    """Merge claims.yml, executed notebooks (`<chapter>/*.ipynb`) and recorded/*.json under `source`; entries by id."""
+    """Merge claims.yml, recorded/*.json and executed notebooks (`<chapter>/*.ipynb`) under `source`; entries by id.
+
+    At each scale one run decides a claim: the recorded one, which confirmed or refuted it first; one of this build
+    where none is recorded. All others are kept apart and never pooled with it.
+    """
     claims = load_claims(source / "claims.yml")
-    found: dict[str, dict[str, Evidence]] = {id: {} for id in claims}
-    # A run of this build stands before one recorded at the same scale.
-    for e, where in [*_runs(source), *_recorded(source)]:
-        at = found[check_listed(claims, e.measurement, where).id]
-        if e.scale not in at:
-            at[e.scale] = e
-        elif e.recorded and at[e.scale].recorded:
-            raise LedgerError(f"recorded/{where}: {e.measurement.id} is recorded twice at scale {e.scale}")
-    entries = {id: Entry(claims[id], {s: found[id][s] for s in SCALES if s in found[id]}) for id in claims}
-    for chapter in CHAPTERS:
-        for scale in SCALES:
-            _judge([entry for entry in entries.values() if entry.claim.chapter == chapter], scale)
-    return entries
+    found: dict[str, dict[str, list[Evidence]]] = {id: {} for id in claims}
+    for run in all_runs(source):
+        for m in run.measurements:
+            at = found[check_listed(claims, m, run.name).id].setdefault(run.scale, [])
+            if run.recorded and at and (not run.further or run.seed in {e.seed for e in at}):
+                raise LedgerError(
+                    f"{run.name}: {m.id} is recorded twice at scale {run.scale}"
+                    " (a further seed is kept in <name of the first>.seed<number>.json)"
+                )
+            at.append(Evidence(m, run.scale, run.recorded, run.provenance))
+    _judge(claims, found)
+    return {
+        id: Entry(
+            claims[id],
+            {s: found[id][s][0] for s in SCALES if s in found[id]},
+            {s: tuple(found[id][s][1:]) for s in SCALES if found[id].get(s, ())[1:]},
+        )
+        for id in claims
+    }
 
 
 def check_listed(claims: dict[str, Claim], measurement: Measurement, where: str) -> Claim:
@@ -130,67 +179,23 @@ def check_listed(claims: dict[str, Claim], measurement: Measurement, where: str)
     return claim
 
 
-def recording(notebook: Path) -> dict[str, Any]:
-    """What `book/recorded/` keeps of an executed notebook: its scale, how it was made, and its measurements."""
-    made = _made(notebook)
-    measurements = [asdict(m) for m in _read(notebook)]
-    return {"scale": made["scale"], "provenance": made, "measurements": measurements}
+def _judge(claims: dict[str, Claim], found: dict[str, dict[str, list[Evidence]]]) -> None:
+    """Give each measurement its verdict, in place; the p-values of one family are corrected together.
 
-
-def _judge(entries: list[Entry], scale: str) -> None:
-    """Correct the p-values of one chapter at one scale together, and give each measurement its verdict."""
-    measured = [entry for entry in entries if scale in entry.evidence]
-    with_p = [entry for entry in measured if entry.evidence[scale].measurement.p is not None]
-    adjusted = holm([entry.evidence[scale].measurement.p for entry in with_p])
-    p_of = {entry.claim.id: float(p) for entry, p in zip(with_p, adjusted, strict=True)}
-    for entry in measured:
-        e, claim = entry.evidence[scale], entry.claim
-        p = p_of.get(claim.id)
-        large_enough = SCALES.index(scale) >= SCALES.index(claim.scale)
-        verdict = mechanism_verdict(claim.holds_if, e.measurement, p) if large_enough else "not yet measured"
-        entry.evidence[scale] = Evidence(e.measurement, e.scale, e.recorded, e.provenance, p, verdict)
-
-
-def _runs(source: Path) -> Iterable[tuple[Evidence, str]]:
-    for chapter in CHAPTERS:
-        for path in sorted((source / chapter).glob("*.ipynb")):
-            name = f"{chapter}/{path.name}"
-            measurements = _read(path)
-            for m in measurements:
-                made = _made(path)
-                yield Evidence(m, made["scale"], False, made), name
-
-
-def _read(path: Path) -> list[Measurement]:
-    """A notebook's measurements; they are claims of this notebook, as their ids say."""
-    name, owner = f"{path.parent.name}/{path.name}", f"{path.parent.name}/{path.stem}/"
-    try:
-        measurements = read_measurements(path)
-    except (ValueError, TypeError) as error:
-        raise LedgerError(f"{name}: {error}") from None
-    for m in measurements:
-        if not m.id.startswith(owner):
-            raise LedgerError(f"{name} measures {m.id}: an id begins with its own notebook, {owner}")
-    return measurements
-
-
-def _made(path: Path) -> dict[str, Any]:
-    """How a notebook was made, from its metadata."""
-    made = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("selectlib", {})
-    if made.get("scale") not in SCALES:
-        raise LedgerError(f"{path.parent.name}/{path.name}: no scale in its metadata (selectlib.scale)")
-    return made
-
-
-def _recorded(source: Path) -> Iterable[tuple[Evidence, str]]:
-    for path in sorted((source / "recorded").glob("*.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            scale, provenance = content["scale"], content["provenance"]
-            measurements = [Measurement(**row) for row in content["measurements"]]
-        except (ValueError, TypeError, KeyError) as error:
-            raise LedgerError(f"recorded/{path.name} cannot be read: {type(error).__name__}: {error}") from None
-        if scale not in SCALES:
-            raise LedgerError(f"recorded/{path.name}: scale must be one of {', '.join(SCALES)}; got {scale!r}")
-        for m in measurements:
-            yield Evidence(m, scale, True, provenance), path.name
+    The runs that decide a chapter's claims at one scale are a family; each further seed's runs are one of their own.
+    """
+    families: dict[tuple, list[tuple[str, int]]] = {}
+    for id, scales in found.items():
+        for scale, runs in scales.items():
+            for place, e in enumerate(runs):
+                which = (e.seed, e.recorded) if place else "decides"
+                families.setdefault((claims[id].chapter, scale, which), []).append((id, place))
+    for (_, scale, _), members in families.items():
+        with_p = [(id, place) for id, place in members if found[id][scale][place].measurement.p is not None]
+        adjusted = holm([found[id][scale][place].measurement.p for id, place in with_p])
+        p_of = {member: float(p) for member, p in zip(with_p, adjusted, strict=True)}
+        for id, place in members:
+            e, claim, p = found[id][scale][place], claims[id], p_of.get((id, place))
+            large_enough = SCALES.index(scale) >= SCALES.index(claim.scale)
+            verdict = mechanism_verdict(claim.holds_if, e.measurement, p) if large_enough else "not yet measured"
+            found[id][scale][place] = replace(e, adjusted_p=p, mechanism=verdict)

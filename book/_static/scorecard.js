@@ -4,7 +4,11 @@ const QUESTIONS = [
   ["chapter", "Paper"],
   ["mechanism", "Mechanism verdict"],
   ["figure", "Figure"],
+  ["seeds", "Seeds"],
 ];
+
+// What a row answers to a question; a row may give several answers.
+const answers = (row, key) => row.dataset[key].split(";");
 
 function addFilter(scorecard) {
   const rows = [...scorecard.querySelectorAll("tbody tr[data-mechanism]")];
@@ -20,7 +24,7 @@ function addFilter(scorecard) {
     const select = document.createElement("select");
     select.name = key;
     select.add(new Option("all", ""));
-    for (const value of new Set(rows.map((row) => row.dataset[key]))) {
+    for (const value of new Set(rows.flatMap((row) => answers(row, key)))) {
       select.add(new Option(key === "chapter" ? chapterName(value) : value, value));
     }
     label.append(title, select);
@@ -37,7 +41,7 @@ function addFilter(scorecard) {
   const apply = () => {
     let shown = 0;
     for (const row of rows) {
-      row.hidden = selects.some((select) => select.value && row.dataset[select.name] !== select.value);
+      row.hidden = selects.some((select) => select.value && !answers(row, select.name).includes(select.value));
       shown += !row.hidden;
     }
     for (const group of groups) {
