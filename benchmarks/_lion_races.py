@@ -87,7 +87,7 @@ def step(setting: Setting) -> dict:
         "title": "One step on the weights of a language model",
         "note": f"Seconds a step, mean of {STEPS}, float32, learning rate 1e-4, weight decay 0.1. All change the same "
         "weights, in turn, from the same gradients. AdamW keeps twice the state, and a step of it moves 28 bytes a "
-        "weight where Lion moves 20. The floor: these 20 bytes at the rate of a copy in memory, measured on this "
+        "weight where Lion moves 20. The floor: these 20 bytes at the best rate that memory reached, measured on this "
         f"machine.{MISSING}",
         "parts": [step_on(setting, threads) for threads in sorted({1, setting.threads})],
     }

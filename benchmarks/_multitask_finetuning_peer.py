@@ -1,20 +1,13 @@
 """easyfsl as a contestant. Import this module only where that is installed."""
 
 import torch
+from _multitask_finetuning_torchvision import REMARK as REMARK
+from easyfsl.datasets import FeaturesDataset
+from easyfsl.methods import FewShotClassifier, PrototypicalNetworks, SimpleShot
+from easyfsl.samplers import TaskSampler
+from easyfsl.utils import evaluate, evaluate_on_one_task
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
-
-try:
-    from easyfsl.datasets import FeaturesDataset
-    from easyfsl.methods import FewShotClassifier, PrototypicalNetworks, SimpleShot
-    from easyfsl.samplers import TaskSampler
-    from easyfsl.utils import evaluate, evaluate_on_one_task
-except (ImportError, RuntimeError) as error:
-    raise RuntimeError(
-        f"easyfsl imports torchvision, in the version that was built for torch {torch.__version__}: install both from "
-        "one index, such as pip install --index-url https://download.pytorch.org/whl/cpu torch torchvision, or "
-        "uninstall easyfsl to leave its rows out"
-    ) from error
 
 
 class TakesAnArgument(Sampler):

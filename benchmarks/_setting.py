@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from _harness import Contestant, race
+from _record import number
 
 SEED = 100  # of the first repeat
 
@@ -42,6 +43,6 @@ def part(heading: str, rows: dict[str, dict], floor: dict[str, float] | None = N
 
 def floor_remark(label: str, floor: dict[str, float]) -> str:
     return (
-        f"Floor of {label}: {1e3 * floor['seconds']:.2g} ms ({floor['bytes'] / 1e6:.3g} MB to read, "
-        f"{floor['flops'] / 1e9:.3g} GFLOP); its median is {floor['distance']:.3g} times that."
+        f"Floor of {label}: {number(1e3 * floor['seconds'])} ms ({number(floor['bytes'] / 1e6)} MB to read, "
+        f"{floor['flops'] / 1e9:.3g} GFLOP); its median is {number(floor['distance'])} times that."
     )

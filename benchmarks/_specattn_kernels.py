@@ -46,7 +46,7 @@ class Setting:
         return {
             "bytes": bytes_moved,
             "seconds": seconds,
-            "remark": f"Floor: {1e3 * seconds:.2g} ms, {bytes_moved / 1e6:.3g} MB at the bandwidth of a copy; the "
+            "remark": f"Floor: {1e3 * seconds:.2g} ms, {bytes_moved / 1e6:.3g} MB at the measured bandwidth; the "
             f"median of “{rows[name]['label']}” is {times:.3g} times that.",
         }
 

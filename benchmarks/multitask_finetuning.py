@@ -16,6 +16,7 @@ import torch
 from _harness import command_line
 from _multitask_finetuning_checks import correctness
 from _multitask_finetuning_races import MISSING, PEER, accuracy, sampler, selection
+from _multitask_finetuning_torchvision import REMARK
 from _record import machine, peaks, today, versions, write
 from _setting import Setting
 from threadpoolctl import threadpool_limits
@@ -69,7 +70,7 @@ def main() -> None:
         "peaks": setting.peaks,
         "correctness_note": "Largest differences, or how many differ; and whether the sampler is uniform. What differs "
         "by more than is allowed ends the run before anything is timed. One query in ten thousand may be answered "
-        f"otherwise, where rounding decides between two classes.{MISSING}",
+        f"otherwise, where rounding decides between two classes.{MISSING}{REMARK}",
         "correctness": checks,
         "cases": cases,
         "measurements": measurements(cases) if given.device.type == "cpu" else {},
