@@ -6,16 +6,24 @@ snakemake sweep --cores 2 --config notebook=kdpp/exactness over="k:2,3;seed:100,
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
+import estimate
 import sweep as grid
+from parameters import nearest
+
+SETTINGS = ("scale", "notebook", "over", "build")
+for name in config:
+    if name not in SETTINGS:
+        raise WorkflowError(f"--config {name}=...: {', '.join(SETTINGS)} can be set{nearest(name, SETTINGS)}")
 
 BUILD = config.get("build", "_build")  # the tests have a folder of their own
 SCALES = ("quick", "full", "long", "gpu", "paper")
-SCALE = config.get("scale", "quick")
+SCALE = str(config.get("scale", "quick"))
 if SCALE not in SCALES:
-    raise WorkflowError(f"scale={SCALE}: one of {', '.join(SCALES)} is needed")
+    raise WorkflowError(f"scale={SCALE}: one of {', '.join(SCALES)} is needed{nearest(SCALE, SCALES)}")
 
 # The rooms of `selectlib` that a chapter's notebooks use: what re-runs them when it changes, beside the shared modules.
 ROOMS = {
@@ -35,6 +43,12 @@ SCRIPTS = Path(workflow.basedir) / "workflow"
 RUN = f"{sys.executable} {SCRIPTS}"
 NOTEBOOKS = sorted(str(path.relative_to("notebooks").with_suffix("")) for path in Path("notebooks").glob("*/*.ipynb"))
 
+for path in Path("notebooks").glob("*/*.yml"):  # a misspelt name would be left out without a word
+    notebook, _, scale = path.stem.partition(".")
+    if scale not in SCALES[1:] or f"{path.parent.name}/{notebook}" not in NOTEBOOKS:
+        scales = ", ".join(SCALES[1:])
+        raise WorkflowError(f"{path}: <notebook>.<scale>.yml is needed, with a notebook beside it and one of {scales}")
+
 
 def parameter_file(notebook, scale):
     """The notebook's parameters at a scale; `quick` is the notebook's own defaults and has no file."""
@@ -52,10 +66,26 @@ def code(wildcards):
     return sorted(map(str, [*modules, *Path("benchmarks/results").glob(f"{wildcards.chapter}-*.json")]))
 
 
+@cache
+def measures_time(notebook):
+    content = json.loads(Path(f"notebooks/{notebook}.ipynb").read_text())
+    return content["metadata"].get("selectlib", {}).get("measures_time", False)
+
+
 def cores_of(wildcards):
     """One core a notebook, and the whole machine for one that measures time."""
-    notebook = json.loads(Path(f"notebooks/{wildcards.chapter}/{wildcards.notebook}.ipynb").read_text())
-    return workflow.cores if notebook["metadata"].get("selectlib", {}).get("measures_time") else 1
+    return workflow.cores if measures_time(f"{wildcards.chapter}/{wildcards.notebook}") else 1
+
+
+def set_aside(resource):
+    """What a batch system keeps for the notebook; on this machine it limits nothing."""
+
+    def ask(wildcards, attempt):
+        scale = getattr(wildcards, "scale", SCALE)  # a point of a sweep has that of the command
+        known = estimate.cost(f"{wildcards.chapter}/{wildcards.notebook}", scale, Path(BUILD))
+        return estimate.set_aside(known, attempt)[resource]
+
+    return ask
 
 
 def runs(scale):
@@ -80,6 +110,9 @@ rule execute:
         chapter="[^/]+",
         notebook="[^/]+",
     threads: cores_of
+    resources:
+        mem_mb=set_aside("mem_mb"),
+        runtime=set_aside("runtime"),
     shell:
         "{RUN}/execute.py {input.notebook} {output} --scale {wildcards.scale} --threads {threads}"
         " --parameters {input.parameters:q}"
@@ -90,6 +123,8 @@ rule site:
         runs(SCALE),
         "_config.yml",
         "_toc.yml",
+        "CONTRIBUTING.md",
+        "CITATION.cff",
         [str(path) for path in Path("book").rglob("*") if path.is_file() and "__pycache__" not in path.parts],
         [str(path) for path in Path("selectlib").rglob("*.py")],  # the API pages are made from docstrings
         [str(path) for path in Path("benchmarks/results").glob("*")],
@@ -121,6 +156,9 @@ rule sweep_point:
     params:
         overrides=lambda wc: json.dumps(POINTS[wc.point]),
     threads: cores_of
+    resources:
+        mem_mb=set_aside("mem_mb"),
+        runtime=set_aside("runtime"),
     shell:
         "{RUN}/execute.py {input.notebook} {output} --scale {SCALE} --threads {threads}"
         " --parameters {input.parameters:q} --override {params.overrides:q}"
@@ -134,3 +172,19 @@ rule sweep_table:
         figure=f"{BUILD}/sweeps/{SWEEP}/figure.svg",
     shell:
         "{RUN}/sweep.py --runs {input:q} --table {output.table} --figure {output.figure}"
+
+
+def announce(dag):
+    """Say what will run and what it takes, before it starts."""
+    waiting = [job for job in dag.needrun_jobs() if job.rule.name in ("execute", "sweep_point")]
+    jobs = []
+    for job in waiting:
+        notebook = f"{job.wildcards.chapter}/{job.wildcards.notebook}"
+        jobs.append((notebook, getattr(job.wildcards, "scale", SCALE), measures_time(notebook)))
+    if jobs:
+        site = any(job.rule.name == "site" for job in dag.needrun_jobs())
+        print(estimate.report(jobs, workflow.cores, Path(BUILD), site), file=sys.stderr, flush=True)
+
+
+onstart:
+    announce(workflow.dag)

@@ -1,65 +1,35 @@
-"""The graph: what runs, what a failing cell does, what a SIGKILL leaves, and a sweep's table."""
+"""The graph: what runs, what a failing cell does, and a sweep's table. Faults: tests/faults."""
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
+from parameters import check
+from small_project import ROOT, RUN, make_project, snakemake, write_notebook
 
-ROOT = Path(__file__).parents[1]
-RUN = "_build/runs/quick/kdpp/{}.ipynb"
 MEASURE = (
     "from selectlib import claims\n"
     "claims.record('kdpp/good/double', value=2.0 * k + seed, low=2.0 * k + seed, high=2.0 * k + seed, n=1)"
 )
 
 
-def write_notebook(path: Path, *cells: str) -> None:
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-    parameters = nbformat.v4.new_code_cell(
-        "k: int = 3  # size of the subset [items]\nseed: int = 100  # of every draw\ndevice: str = 'auto'  # device",
-        metadata={"tags": ["parameters"]},
-    )
-    notebook.cells = [parameters, *map(nbformat.v4.new_code_cell, cells)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, path)
-
-
 @pytest.fixture
 def project(tmp_path):
-    """A small project that the real graph runs in."""
+    make_project(tmp_path)
     write_notebook(tmp_path / "notebooks/kdpp/good.ipynb", MEASURE)
-    for file in ("selectlib/subsets/_a.py", "selectlib/queries/_b.py", "selectlib/pool.py"):
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_text("")
     return tmp_path
 
 
-def snakemake_command(*targets: str, config: tuple[str, ...] = ()) -> list[str]:
-    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), *targets, "--cores", "2"]
-    command += ["--workflow-profile", str(ROOT / "profiles/default")]
-    return command + (["--config", *config] if config else [])
-
-
-def snakemake(project: Path, *targets: str, config: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    command = snakemake_command(*targets, config=config)
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=200)
-
-
 def test_a_run_notes_how_it_was_made_and_runs_again_only_after_a_change_of_its_own(project):
+    write_notebook(project / "notebooks/kdpp/good.ipynb", "large = b'x' * 200 * 2**20", MEASURE)
     target = RUN.format("good")
     first = snakemake(project, target)
     assert first.returncode == 0, first.stderr
     made = nbformat.read(project / target, as_version=4).metadata["selectlib"]
     assert made["scale"] == "quick" and made["seed"] == 100 and made["seconds"] > 0 and made["device"]
+    assert 0.1 < made["cpu_seconds"] < 60 and 200 < made["peak_mb"] < 500
     assert made["parameters"] == {"k": 3, "seed": 100, "device": "auto"}
     assert set(made["versions"]) == {"selectlib", "torch", "numpy"}
     assert "Nothing to be done" in snakemake(project, target).stderr
@@ -82,35 +52,7 @@ def test_a_failing_cell_is_named_and_leaves_the_other_results(project):
 def test_an_unknown_parameter_is_refused_before_any_work(project):
     (project / "notebooks/kdpp/good.full.yml").write_text("kk: 5\n")
     result = snakemake(project, "_build/runs/full/kdpp/good.ipynb")
-    assert result.returncode != 0 and "has no parameter kk" in result.stderr
-
-
-def test_it_goes_on_after_a_sigkill(project):
-    write_notebook(
-        project / "notebooks/kdpp/slow.ipynb",
-        "import pathlib, time\nfirst = not pathlib.Path('seen').exists()\npathlib.Path('seen').touch()",
-        "if first:\n    time.sleep(600)",
-    )
-    assert snakemake(project, RUN.format("good")).returncode == 0
-    good = (project / RUN.format("good")).stat().st_mtime
-    process = subprocess.Popen(
-        snakemake_command(RUN.format("good"), RUN.format("slow")),
-        cwd=project,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 120
-    while not (project / "seen").exists():
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (project / RUN.format("slow")).exists()
-    again = snakemake(project, RUN.format("good"), RUN.format("slow"))
-    assert again.returncode == 0, again.stderr
-    assert (project / RUN.format("slow")).exists()
-    assert (project / RUN.format("good")).stat().st_mtime == good
+    assert result.returncode != 0 and "there is no parameter kk; did you mean k?" in result.stderr
 
 
 def test_a_sweep_writes_one_tidy_table_and_a_figure(project):
@@ -134,7 +76,11 @@ def test_a_sweep_writes_one_tidy_table_and_a_figure(project):
         (("notebook=kdpp/none", "over=k:1"), "there is no notebooks/kdpp/none.ipynb"),
         (("notebook=kdpp/good", "over=k"), "is not of that form"),
         (("notebook=kdpp/good",), "names the parameters and their values"),
+        (("notebook=kdpp/good", "over=kk:1"), "there is no parameter kk; did you mean k?"),
+        (("notebook=kdpp/good", "over=k:many"), "k is int, default 3; got 'many'"),
         (("scale=huge",), "one of quick, full, long, gpu, paper is needed"),
+        (("scale=ful",), "did you mean full?"),
+        (("scal=full",), "did you mean scale?"),
     ],
 )
 def test_a_bad_request_gets_a_plain_answer(project, config, words):
@@ -152,8 +98,8 @@ def test_parameter_files_pass_the_checks_of_their_notebook(path):
     notebook = ROOT / "notebooks" / path.parent / f"{path.name.split('.')[0]}.ipynb"
     cells = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
     first = next(i for i, cell in enumerate(cells) if "parameters" in cell["metadata"].get("tags", []))
-    defaults, check = ("".join(cell["source"]) for cell in cells[first : first + 2])
+    defaults, own_check = ("".join(cell["source"]) for cell in cells[first : first + 2])
     names: dict[str, object] = {}
     exec(defaults, names)
-    assert set(given) <= set(names)
-    exec(check, names | given)
+    check(str(notebook), given)
+    exec(own_check, names | given)

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 
 import nbformat
+from full_disk import advice, is_full
 
 
 def papermill_command(made: dict) -> str:
@@ -23,10 +24,12 @@ def papermill_command(made: dict) -> str:
 def foot(name: str, made: dict) -> nbformat.NotebookNode:
     """The small print under an executed notebook: how it was made, how to make it again, and the notebook itself."""
     versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
+    memory = f"; {made['peak_mb']} MB of memory at its peak" if "peak_mb" in made else ""  # not in older runs
+    threads = f"{made['threads']} thread{'s' if made['threads'] > 1 else ''}"
     facts = [
         f"scale {made['scale']}",
         f"seed {made['seed']}",
-        f"{made['seconds']} s on {made['device']}, {made['threads']} thread{'s' if made['threads'] > 1 else ''}",
+        f"{made['seconds']} s on {made['device']}, {threads}{memory}",
         f"{versions}, Python {made['python']}",
         f"commit {made['git']}" if made["git"] else "no commit",
     ]
@@ -67,8 +70,8 @@ def stage(source: Path, runs: list[Path]) -> None:
             wanted[path] = source / path.relative_to("book")
     for path in Path("benchmarks/results").glob("*"):
         wanted[path] = source / "benchmarks" / path.name
-    for path in Path("selectlib").rglob("*.py"):  # for pages that show the library's own code
-        wanted[path] = source / "_code" / path
+    for path in (*Path("selectlib").rglob("*.py"), Path("CONTRIBUTING.md"), Path("CITATION.cff")):
+        wanted[path] = source / "_code" / path  # for pages that show the library's own code, and these two files
     notebooks = {run: source / run.parent.name / run.name for run in runs}
     kept = {*wanted.values(), *notebooks.values()}
     for path in source.rglob("*"):
@@ -103,8 +106,13 @@ def main() -> None:
     arguments.add_argument("--build", type=Path, default=Path("_build"), help="folder of everything that is made")
     arguments.add_argument("--runs", nargs="*", type=Path, default=[])
     given = arguments.parse_args()
-    stage(given.build / "site", given.runs)
-    build(given.build / "site", given.build / "html")
+    try:
+        stage(given.build / "site", given.runs)
+        build(given.build / "site", given.build / "html")
+    except OSError as error:
+        if not is_full(error):
+            raise
+        sys.exit(f"The site could not be written: {error}\n{advice(given.build)}")
 
 
 if __name__ == "__main__":

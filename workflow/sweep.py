@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from parameters import check
 
 
 def points(notebook: str, over: str) -> dict[str, dict]:
@@ -26,8 +27,11 @@ def points(notebook: str, over: str) -> dict[str, dict]:
         axes[name.strip()] = [yaml.safe_load(value) for value in values.split(",")]
     if not axes:
         sys.exit('sweep: over="k:5,10;seed:0,1" names the parameters and their values')
+    for name, values in axes.items():
+        for value in values:
+            check(f"notebooks/{notebook}.ipynb", {name: value})
     grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    return {",".join(f"{name}={value}" for name, value in point.items()): point for point in grid}
+    return {",".join(f"{name}={value}" for name, value in point.items()).replace("/", "_"): point for point in grid}
 
 
 def rows(runs: list[Path]) -> list[dict]:
