@@ -1,4 +1,7 @@
 # What to Keep: set-up and the commands. `make help` lists them.
+ifeq ($(filter oneshell,$(.FEATURES)),)
+$(error GNU make 3.82 or newer is needed, and this is $(MAKE_VERSION); on macOS: brew install make, then gmake instead of make)
+endif
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -11,8 +14,9 @@ PORT   ?= 8000# of the local web server
 
 BIN   := .venv/bin
 READY := .venv/.ready
-# One build at a time: Snakemake's own lock survives a SIGKILL and then refuses to go on; this one dies with its holder.
-LOCKED := mkdir -p _build && flock --nonblock --conflict-exit-code 75 _build/.lock
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) --dist worksteal
+# $(call took,step): the last word of a step of `make test`; each line of a recipe has its own bash, and its own SECONDS.
+took = echo "== $(1) ($$SECONDS s)"
 
 .PHONY: help book test refresh serve bench clean distclean
 
@@ -21,17 +25,18 @@ help: ## this list
 	@echo; echo "Variables: SCALE=quick|full|long|gpu|paper  CORES=n  TORCH=cpu  PYTHON=python3.11  PORT=8000"
 
 book: $(READY) ## run the notebooks at SCALE and build the site; only what changed is run again
-	@$(LOCKED) $(BIN)/snakemake book --cores $(CORES) --config scale=$(SCALE) || { code=$$?; \
-	  if [ $$code = 75 ]; then echo "make book: another build is running in this folder; wait for it or stop it." >&2; fi; exit $$code; }
+	@$(BIN)/python workflow/alone.py _build/.lock \
+	  $(BIN)/snakemake book --quiet host rules --cores $(CORES) --config scale=$(SCALE)
 	@echo "The site is at $(CURDIR)/_build/html/index.html"
 
 test: $(READY) browser ## lint, types, tests, doctests, notebooks against their stored outputs, site in a real browser
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m oracle --jaxtyping-packages=selectlib,beartype.beartype tests
-	OMP_NUM_THREADS=1 $(BIN)/snakemake book --quiet --cores $(CORES) --config build=_build/test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) --dist loadfile --doctest-modules --nbval-lax tests selectlib notebooks
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(call took,lint and types)
+	@$(PYTEST) -m oracle --jaxtyping-packages=selectlib,sparing.checker tests && \
+	  $(call took,oracles with shapes and types checked at run time)
+	@OMP_NUM_THREADS=1 $(BIN)/python workflow/alone.py _build/test/.lock \
+	  $(BIN)/snakemake book --quiet host rules --cores $(CORES) --config build=_build/test && $(call took,notebooks and site)
+	@$(PYTEST) -m "not oracle" --doctest-modules tests selectlib && \
+	  $(call took,all other tests: doctests$(comma) stored outputs of notebooks$(comma) the site in a browser)
 
 refresh: $(READY) ## run the source notebooks in place; keep the outputs that are checked, drop all others
 	$(BIN)/python workflow/refresh.py
@@ -40,10 +45,10 @@ serve: ## serve the built site at http://localhost:PORT
 	@test -f _build/html/index.html || { echo "make serve: no site yet; run 'make book' first." >&2; exit 1; }
 	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
-bench: ## every benchmark beside its peers, in an environment of its own
-	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
-	$(call install,.venv-bench,bench$(comma)book$(comma)hf$(comma)test)
-	for script in benchmarks/[!_]*.py; do .venv-bench/bin/python $$script --device cpu; done
+bench: ## every benchmark beside its peers, in an environment of its own; to try it: make bench BENCH=--quick
+	@test -x .venv-bench/bin/python || { echo "Setting up .venv-bench (once; a few minutes, 2.2 GB) ..."; $(PYTHON) -m venv .venv-bench; }
+	@$(call install,.venv-bench,bench$(comma)book$(comma)hf$(comma)test)
+	.venv-bench/bin/python benchmarks/_all.py $(BENCH)
 
 clean: ## remove what was built; the environment stays
 	rm -rf _build .snakemake
@@ -54,17 +59,18 @@ distclean: clean ## remove the environments too
 # $(call install,environment,extras): pinned packages and selectlib itself. With TORCH=cpu the pinned torch is first looked
 # for on this machine, then fetched from torch's own index of CPU builds.
 define install
-$(if $(filter cpu,$(TORCH)),$(1)/bin/pip install --quiet --no-deps --no-index -c constraints.txt torch 2>/dev/null || \
-  $(1)/bin/pip install --quiet --no-deps --index-url https://download.pytorch.org/whl/cpu -c constraints.txt torch)
-$(1)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(2)]'
+{ $(if $(filter cpu,$(TORCH)),{ $(1)/bin/pip install --quiet --no-deps --no-index -c constraints.txt torch 2>/dev/null || \
+    $(1)/bin/pip install --quiet --no-deps --index-url https://download.pytorch.org/whl/cpu -c constraints.txt torch; } &&) \
+  $(1)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(2)]'; } || { \
+  echo "make: the packages could not be installed; pip's reason stands above. Is the network there (a proxy: HTTPS_PROXY), the disk not full? Then run the same command again: it goes on from here." >&2; exit 1; }
 endef
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON) here. Install Python 3.11 or newer, or name yours: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) workflow/before_setup.py . $(TORCH)
 	@echo "Setting up .venv (once; a few minutes) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(call install,.venv,book$(comma)test$(comma)hf$(comma)minilm$(comma)triton)
-	@touch $@
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
+	@$(call install,.venv,book$(comma)test$(comma)hf$(comma)minilm$(comma)triton); touch $@; $(call took,set-up of .venv)
 comma := ,
 
 # The site's tests need a Chromium. It is installed where that is allowed, and named where it is not.
@@ -74,5 +80,6 @@ browser:
 	  if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then \
 	    echo "Installing Chromium for the tests of the site ..."; \
 	    as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-	    $$as_root apt-get update -qq && $$as_root apt-get install -y -qq chromium >/dev/null; \
+	    { $$as_root apt-get update -qq && $$as_root apt-get install -y -qq chromium >/dev/null; } || { \
+	      echo "make test: Chromium could not be installed; apt's reason stands above. Install the package 'chromium' (or Google Chrome) and try again." >&2; exit 1; }; \
 	  else echo "make test: the tests of the site need Chromium: install the package 'chromium' (or Google Chrome) and try again." >&2; exit 1; fi; }

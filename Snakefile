@@ -66,23 +66,31 @@ def code(wildcards):
     return sorted(map(str, [*modules, *Path("benchmarks/results").glob(f"{wildcards.chapter}-*.json")]))
 
 
+def scale_of(wildcards):
+    return getattr(wildcards, "scale", SCALE)  # a point of a sweep has that of the command
+
+
 @cache
 def measures_time(notebook):
     content = json.loads(Path(f"notebooks/{notebook}.ipynb").read_text())
     return content["metadata"].get("selectlib", {}).get("measures_time", False)
 
 
+def alone(wildcards):
+    """Whether a notebook runs by itself: where it measures time, but not at `quick`, where no claim rests on a time."""
+    return scale_of(wildcards) != "quick" and measures_time(f"{wildcards.chapter}/{wildcards.notebook}")
+
+
 def cores_of(wildcards):
-    """One core a notebook, and the whole machine for one that measures time."""
-    return workflow.cores if measures_time(f"{wildcards.chapter}/{wildcards.notebook}") else 1
+    """One core a notebook, and the whole machine for one that runs alone."""
+    return workflow.cores if alone(wildcards) else 1
 
 
 def set_aside(resource):
     """What a batch system keeps for the notebook; on this machine it limits nothing."""
 
     def ask(wildcards, attempt):
-        scale = getattr(wildcards, "scale", SCALE)  # a point of a sweep has that of the command
-        known = estimate.cost(f"{wildcards.chapter}/{wildcards.notebook}", scale, Path(BUILD))
+        known = estimate.cost(f"{wildcards.chapter}/{wildcards.notebook}", scale_of(wildcards), Path(BUILD))
         return estimate.set_aside(known, attempt)[resource]
 
     return ask
@@ -177,10 +185,10 @@ rule sweep_table:
 def announce(dag):
     """Say what will run and what it takes, before it starts."""
     waiting = [job for job in dag.needrun_jobs() if job.rule.name in ("execute", "sweep_point")]
-    jobs = []
-    for job in waiting:
-        notebook = f"{job.wildcards.chapter}/{job.wildcards.notebook}"
-        jobs.append((notebook, getattr(job.wildcards, "scale", SCALE), measures_time(notebook)))
+    jobs = [
+        (f"{job.wildcards.chapter}/{job.wildcards.notebook}", scale_of(job.wildcards), alone(job.wildcards))
+        for job in waiting
+    ]
     if jobs:
         site = any(job.rule.name == "site" for job in dag.needrun_jobs())
         print(estimate.report(jobs, workflow.cores, Path(BUILD), site), file=sys.stderr, flush=True)
