@@ -24,6 +24,8 @@ class Capture:
     ----------
     layers : tuple of int
         The captured layers, in the order asked for.
+    reduce : {"mean", "max", "none"}
+        What became of the heads.
     weights : list of Tensor of float32, shape (b, q, l) or (b, h, q, l)
         The weights of the latest forward, one tensor a layer, in the order of `layers`; empty before the first.
 

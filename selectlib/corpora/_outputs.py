@@ -30,7 +30,19 @@ class OutputFunction(Protocol):
         ...
 
     def weight(self, forward: Forward, *batch: Tensor) -> Tensor:
-        """Return how hard each example pulls, shape (b,): minus the derivative of its loss by its output."""
+        """Say how hard each example pulls: minus the derivative of its loss by its output.
+
+        Parameters
+        ----------
+        forward : callable
+            ``forward(*inputs)`` runs the model.
+        *batch : Tensor
+            The examples, field by field, as the output function documents them.
+
+        Returns
+        -------
+        Tensor of floats, shape (b,)
+        """
         ...
 
 
@@ -86,7 +98,22 @@ class CorrectClassMargin(MarginOutput):
     """
 
     def margins(self, forward: Forward, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Return one margin an example, shape (b, 1), all counted."""
+        """Give one margin an example, all of them counted.
+
+        Parameters
+        ----------
+        forward : callable
+            ``forward(*inputs)`` runs the model.
+        *batch : Tensor
+            Inputs, shape (b, ...), and labels, shape (b,).
+
+        Returns
+        -------
+        margins : Tensor of floats, shape (b, 1)
+            The margins.
+        counted : Tensor of bool, shape ()
+            True.
+        """
         inputs, labels = _fields(self, batch, "(inputs, labels)", 2, 2)
         margins = margin(forward(inputs), labels).unsqueeze(1)
         return margins, torch.ones((), dtype=torch.bool, device=margins.device)
@@ -118,7 +145,22 @@ class CausalLMMargin(MarginOutput):
     """
 
     def margins(self, forward: Forward, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the margins of the tokens after the first, shape (b, t - 1), and which count."""
+        """Give the margins of the tokens after the first, and say which count.
+
+        Parameters
+        ----------
+        forward : callable
+            ``forward(*inputs)`` runs the model.
+        *batch : Tensor
+            Tokens, shape (b, t), and the mask of those that are predicted, if there is one.
+
+        Returns
+        -------
+        margins : Tensor of floats, shape (b, t - 1)
+            The margins.
+        counted : Tensor of bool, shape (b, t - 1) or ()
+            Which of them count.
+        """
         tokens, *rest = _fields(self, batch, "(tokens,) or (tokens, target_mask)", 1, 2)
         margins = margin(forward(tokens[:, :-1]), tokens[:, 1:])
         return margins, rest[0][:, 1:] if rest else torch.ones((), dtype=torch.bool, device=margins.device)
@@ -158,11 +200,38 @@ class NegativeLoss:
         return _mean(F.logsigmoid(margins), counted)
 
     def weight(self, forward: Forward, *batch: Tensor) -> Tensor:
-        """Return ones, shape (b,): the gradient has its weights inside."""
+        """Give ones: the gradient has its weights inside.
+
+        Parameters
+        ----------
+        forward : callable
+            ``forward(*inputs)`` runs the model.
+        *batch : Tensor
+            The examples, as for `output`.
+
+        Returns
+        -------
+        Tensor of floats, shape (b,)
+        """
         return torch.ones(len(batch[0]), device=batch[0].device)
 
     def with_weight(self, forward: Forward, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the outputs and the weights."""
+        """Give outputs and weights from one run of the model.
+
+        Parameters
+        ----------
+        forward : callable
+            ``forward(*inputs)`` runs the model.
+        *batch : Tensor
+            The examples, as for `output`.
+
+        Returns
+        -------
+        outputs : Tensor of floats, shape (b,)
+            The mean log-probabilities.
+        weights : Tensor of floats, shape (b,)
+            Ones.
+        """
         outputs = self(forward, *batch)
         return outputs, torch.ones_like(outputs)
 

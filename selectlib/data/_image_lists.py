@@ -25,6 +25,17 @@ _HUE = 0.1  # of the colour circle, at most, to either side
 class ListedImages:
     """A random-access source of image files, decoded and augmented when they are asked for.
 
+    Made by `image_list` and `image_folder`, which check the arguments.
+
+    Parameters
+    ----------
+    paths, labels, view, size
+        The attributes of these names.
+    seed : int
+        Chooses the augmentations.
+    threads : int
+        Images decoded at a time.
+
     Attributes
     ----------
     paths : tuple of Path

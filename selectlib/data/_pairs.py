@@ -8,7 +8,17 @@ from torch import Tensor
 
 @runtime_checkable
 class Encoder(Protocol):
-    """What `encode_pairs` asks of a tokenizer; those of the library ``tokenizers`` fit."""
+    """What `encode_pairs` asks of a tokenizer; those of the library ``tokenizers`` fit.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> class Letters:
+    ...     def encode(self, text):
+    ...         return SimpleNamespace(ids=[ord(letter) for letter in text])
+    >>> isinstance(Letters(), Encoder), encode_pairs([("ab", "c")], Letters(), 3)[0]
+    (True, tensor([[97, 98, 99]]))
+    """
 
     def encode(self, text: str, /) -> Any:
         """Return something whose ``ids`` is the list of the text's tokens."""

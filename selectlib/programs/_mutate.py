@@ -146,7 +146,21 @@ class Mutator:
         raise ValueError(f"program must have a valid child, but none of {_TRIES} tries by {self} gave one")
 
     def propose(self, statements: Statements, rng: np.random.Generator) -> tuple[Kind, Statements | None]:
-        """Make one try: give its kind and the statements, valid or not, or None where there is nothing to change.
+        """Make one try, whether what comes out is valid or not.
+
+        Parameters
+        ----------
+        statements : tuple of Statement
+            Those of the parent.
+        rng : numpy.random.Generator
+            Source of the draws.
+
+        Returns
+        -------
+        kind : str
+            What was tried.
+        statements : tuple of Statement, or None
+            The child's, or None where there was nothing to change.
 
         Examples
         --------

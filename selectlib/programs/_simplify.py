@@ -25,6 +25,16 @@ class Rewriting:
         All statements.
     bound : str
         How far the outputs may be off; empty: not a bit changes.
+
+    Examples
+    --------
+    >>> from selectlib.programs import Program
+    >>> (step,) = Program.parse("m = g + w\\nupdate = g * lr").simplify().steps
+    >>> print(step)
+    what no output needs is dropped (bit for bit)
+      - m = g + w
+    >>> step.exact
+    True
     """
 
     rule: str

@@ -13,7 +13,17 @@ SLOTS = ("m", "v")
 
 
 class ProgramError(ValueError):
-    """A program is not valid; the message names the statement."""
+    """A program is not valid; the message names the statement.
+
+    Examples
+    --------
+    >>> from selectlib.programs import Program
+    >>> try:
+    ...     Program.parse("update = root(g)")
+    ... except ProgramError as error:
+    ...     print(error)
+    line 1: not a function of FUNCTIONS: root(g)
+    """
 
 
 class Statement(NamedTuple):

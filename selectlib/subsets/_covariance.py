@@ -34,6 +34,11 @@ class Dictionary:
     dim : float
         Estimate of the effective dimension Σ_j λ_j / (λ_j + lam).
 
+    Raises
+    ------
+    ValueError
+        If `indices`, `points` and `p` differ in length, or `p` holds what is not positive and finite.
+
     Examples
     --------
     >>> import torch

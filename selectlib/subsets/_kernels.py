@@ -17,6 +17,11 @@ class Kernel(Protocol):
     ----------
     diag_bound : float or None
         κ², a number that no k(x, x) exceeds, or None where there is none: then a sampler first reads every item once.
+
+    Examples
+    --------
+    >>> isinstance(RBF(gamma=0.5), Kernel)
+    True
     """
 
     @property

@@ -209,7 +209,18 @@ class LCCS:
         *,
         generator: torch.Generator,
     ) -> nn.Module:
-        """Return ``fit(model, X, y, generator=generator).model_``, as `compare_support` wants it."""
+        """Fit and give the adapted network, which is what `compare_support` asks of an adapter.
+
+        Parameters
+        ----------
+        model, X, y, generator
+            As in `fit`.
+
+        Returns
+        -------
+        torch.nn.Module
+            `model_`.
+        """
         return self.fit(model, X, y, generator=generator).model_
 
     def _losses(self, model: nn.Module, layers: Layers, X: Tensor, y: Tensor, generator) -> Float[Tensor, "r"]:

@@ -96,6 +96,11 @@ class LinearTaskTheory:
         float
             The gap, at least 0.
 
+        Raises
+        ------
+        ValueError
+            If `g` is outside [0, 1].
+
         Notes
         -----
         By symmetry the best such encoder treats the other k - 1 features alike, which leaves one number to maximise
