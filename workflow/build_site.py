@@ -12,6 +12,8 @@ from pathlib import Path
 import nbformat
 from full_disk import advice, is_full
 
+LINK = "selectlib_figure_data"  # in the metadata of an output that links to a figure's data
+
 
 def papermill_command(made: dict) -> str:
     """The command that makes this notebook again, parameters included."""
@@ -46,6 +48,38 @@ def foot(name: str, made: dict) -> nbformat.NotebookNode:
     )
 
 
+def take_figure_data(notebook: nbformat.NotebookNode, page: str) -> dict[str, str]:
+    """Take the data out of the outputs of figures and put a link below each; gives the files that the links name."""
+    files: dict[str, str] = {}
+    for cell in notebook.cells:
+        outputs = []
+        for output in cell.get("outputs", []):
+            outputs.append(output)
+            data = output.get("data", {}).pop("text/csv", None)
+            if data is not None:
+                name = f"{page}.figure-{len(files) + 1}.csv"
+                files[name] = data
+                outputs.append(data_link(name, len(data.encode())))
+        if outputs:
+            cell.outputs = outputs
+    return files
+
+
+def data_link(name: str, size: int) -> nbformat.NotebookNode:
+    link = f'<a href="{name}" download>Data of this figure (CSV, {-(-size // 1000)} kB)</a>'
+    data = {"text/html": f'<p class="figure-data">{link}</p>'}
+    return nbformat.v4.new_output("display_data", data=data, metadata={LINK: True})
+
+
+def without_links(staged: Path) -> str:
+    """A staged notebook as it is offered: links to files beside the page would lead nowhere from another folder."""
+    notebook = nbformat.read(staged, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if LINK not in output.get("metadata", {})]
+    return nbformat.writes(notebook)
+
+
 def copy_if_changed(source: Path, target: Path) -> None:
     """Leave an equal file alone, so that Sphinx reads only the pages that changed."""
     if not target.exists() or target.read_bytes() != source.read_bytes():
@@ -53,13 +87,21 @@ def copy_if_changed(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def stage_notebook(run: Path, target: Path) -> None:
-    notebook = nbformat.read(run, as_version=4)
-    notebook.cells.append(foot(target.stem, notebook.metadata["selectlib"]))
-    text = nbformat.writes(notebook)
+def write_if_changed(text: str, target: Path) -> None:
     if not target.exists() or target.read_text() != text:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
+
+
+def stage_notebook(run: Path, target: Path) -> set[Path]:
+    """Write the page `target`, and beside it the data of its figures; gives all that was written."""
+    notebook = nbformat.read(run, as_version=4)
+    files = take_figure_data(notebook, target.stem)
+    notebook.cells.append(foot(target.stem, notebook.metadata["selectlib"]))
+    staged = {target: nbformat.writes(notebook)} | {target.with_name(name): files[name] for name in files}
+    for path, text in staged.items():
+        write_if_changed(text, path)
+    return set(staged)
 
 
 def stage(source: Path, runs: list[Path]) -> None:
@@ -73,14 +115,12 @@ def stage(source: Path, runs: list[Path]) -> None:
     for path in (*Path("selectlib").rglob("*.py"), Path("CONTRIBUTING.md"), Path("CITATION.cff")):
         wanted[path] = source / "_code" / path  # for pages that show the library's own code, and these two files
     notebooks = {run: source / run.parent.name / run.name for run in runs}
-    kept = {*wanted.values(), *notebooks.values()}
+    kept = {*wanted.values()}.union(*(stage_notebook(run, target) for run, target in notebooks.items()))
     for path in source.rglob("*"):
         if path.is_file() and "_build" not in path.relative_to(source).parts and path not in kept:
             path.unlink()
     for page, target in wanted.items():
         copy_if_changed(page, target)
-    for run, target in notebooks.items():
-        stage_notebook(run, target)
 
 
 def build(source: Path, html: Path) -> None:
@@ -94,7 +134,9 @@ def build(source: Path, html: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     shutil.copytree(built, new, ignore=shutil.ignore_patterns(".buildinfo*"))
     for notebook in source.glob("*/*.ipynb"):
-        shutil.copyfile(notebook, new / notebook.relative_to(source))
+        (new / notebook.relative_to(source)).write_text(without_links(notebook))
+    for data in source.glob("*/*.figure-*.csv"):
+        shutil.copyfile(data, new / data.relative_to(source))
     if html.exists():
         html.rename(old)
     new.rename(html)

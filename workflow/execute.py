@@ -83,6 +83,7 @@ def execute(source: str, output: Path, scale: str, threads: int, overrides: dict
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ.setdefault("PYTHONHASHSEED", "0")
+    os.environ["PYTHONSTARTUP"] = str(Path(__file__).with_name("kernel_startup.py"))  # figures carry their data
     output.parent.mkdir(parents=True, exist_ok=True)
     partial, failed = output.with_suffix(".partial.ipynb"), output.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)
