@@ -70,7 +70,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) workflow/before_setup.py . $(TORCH)
 	@echo "Setting up .venv (once; a few minutes) ..."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
-	@$(call install,.venv,book$(comma)test$(comma)hf$(comma)minilm$(comma)triton); touch $@; $(call took,set-up of .venv)
+	@$(call install,.venv,book$(comma)test$(comma)hf$(comma)minilm$(comma)triton$(comma)slurm); touch $@; $(call took,set-up of .venv)
 comma := ,
 
 # The site's tests need a Chromium. It is installed where that is allowed, and named where it is not.

@@ -285,6 +285,7 @@ def without_data(run) -> list[str]:
     return found
 
 
+@pytest.mark.timeout(300, func_only=True)  # a first build has a limit of its own
 def test_every_figure_of_the_book_has_its_data(built):
     runs = sorted((built / "runs/quick").glob("*/*.ipynb"))
     faults = [fault for run in runs for fault in without_data(run)]
