@@ -259,5 +259,5 @@ def test_the_scorecard_filters_by_paper_and_verdict(site, desktop):
         everything = rows.count()
         page.get_by_label("Paper").select_option("kdpp")
         of_kdpp = rows.count()
-        page.get_by_label("Verdict").select_option("not yet measured")
+        page.get_by_label("Mechanism").select_option("not yet measured")
         assert 0 < of_kdpp < everything and rows.count() < of_kdpp
