@@ -193,6 +193,7 @@ def programs(setting: Setting) -> dict:
     return {
         "title": "Programs on the two-task proxy",
         "note": "Seconds an evaluation with one seed. AdamW trains and validates both networks; Lion and the "
-        "discovered program, with the constants they come with, miss the cutoff on the first and are not tried on the second.",
+        "discovered program, with the constants they come with, miss the cutoff on the first and are not tried on the "
+        "second.",
         "parts": [part("evaluation", rows, rate=rate, remarks=[f"Evaluations a second: {said}."])],
     }
