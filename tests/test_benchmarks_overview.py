@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -165,5 +166,7 @@ def test_the_time_is_said_before(made):
 
 def test_make_bench_goes_through_the_driver():
     command = ["make", "-n", "bench", "BENCH=--quick"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    # `make test` hands its own level down; a make that thinks it is a sub-make says so around its lines.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith(".venv-bench/bin/python benchmarks/_all.py --quick")
