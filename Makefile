@@ -48,6 +48,8 @@ serve: ## serve the built site at http://localhost:PORT
 bench: ## every benchmark beside its peers, in an environment of its own; to try it: make bench BENCH=--quick
 	@test -x .venv-bench/bin/python || { echo "Setting up .venv-bench (once; a few minutes, 2.2 GB) ..."; $(PYTHON) -m venv .venv-bench; }
 	@$(call install,.venv-bench,bench$(comma)book$(comma)hf$(comma)test)
+	@# The index's torchvision is for CUDA; beside a CPU torch it does not load, and transformers stumbles over it.
+	@.venv-bench/bin/python -c "import torchvision" 2>/dev/null || .venv-bench/bin/pip uninstall --quiet --yes torchvision
 	.venv-bench/bin/python benchmarks/_all.py $(BENCH)
 
 clean: ## remove what was built; the environment stays
