@@ -30,7 +30,8 @@ def test_a_run_here_counts_before_a_recorded_one_and_that_before_the_limit(folde
     assert cost("kdpp/a", "paper", build).seconds is None
     for name, seconds in (("a.full", 50), ("a.full.seed400", 60), ("ab.full", 999), ("a.fuller", 999)):
         put(folder / f"book/recorded/kdpp.{name}.json", {"provenance": {"seconds": seconds, "device": "cpu (x)"}})
-    assert cost("kdpp/a", "full", build) == Cost(60, None, "recorded", "cpu (x)")
+    assert cost("kdpp/a", "full", build) == Cost(60, None, "recorded", "cpu (x)", fastest=50)
+    assert "They take 50 s to 60 s on 2 cores" in report([("kdpp/a", "full", False)], 2, build, site=True)
     made = {"seconds": 70.0, "peak_mb": 800, "device": "cpu (y)"}
     put(build / "runs/full/kdpp/a.ipynb", {"cells": [], "metadata": {"selectlib": made}})
     assert cost("kdpp/a", "full", build) == Cost(70.0, 800, "here", "cpu (y)")
@@ -39,12 +40,10 @@ def test_a_run_here_counts_before_a_recorded_one_and_that_before_the_limit(folde
 
 
 def test_notebooks_run_side_by_side_except_those_that_measure_time():
-    costs = [
-        (Cost(seconds, None, "here"), alone) for seconds, alone in ((30, False), (20, False), (10, False), (7, True))
-    ]
-    assert duration(costs, 1) == 67
-    assert duration(costs, 2) == 37
-    assert duration(costs, 8) == 37
+    times = [(30.0, False), (20.0, False), (10.0, False), (7.0, True)]
+    assert duration(times, 1) == 67
+    assert duration(times, 2) == 37
+    assert duration(times, 8) == 37
     assert memory([Cost(1, peak, "here") for peak in (100, 700, 300)], 2) == 1000
     assert memory([Cost(1, None, "limit")], 2) == estimate.UNMEASURED_MB
 

@@ -41,10 +41,11 @@ DATA = {
 class Cost:
     """What one notebook takes at one scale."""
 
-    seconds: float | None  # None: nothing is known
+    seconds: float | None  # of the slowest run that is known; None: nothing is known
     peak_mb: float | None
     origin: str  # "here", "recorded" or "limit"
     device: str | None = None
+    fastest: float | None = None  # seconds of another run, where one was faster
 
 
 def cost(notebook: str, scale: str, build: Path, recorded: Path = Path("book/recorded")) -> Cost:
@@ -57,7 +58,8 @@ def cost(notebook: str, scale: str, build: Path, recorded: Path = Path("book/rec
         if made:
             slowest = max(made, key=lambda facts: facts["seconds"])
             peaks = [facts["peak_mb"] for facts in made if facts.get("peak_mb")]
-            return Cost(slowest["seconds"], max(peaks, default=None), origin, slowest.get("device"))
+            fastest = min(facts["seconds"] for facts in made) if len(made) > 1 else None
+            return Cost(slowest["seconds"], max(peaks, default=None), origin, slowest.get("device"), fastest)
     return Cost(LIMITS.get(scale), None, "limit")
 
 
@@ -70,11 +72,11 @@ def _provenance(path: Path) -> dict:
     return content.get("provenance") or content.get("metadata", {}).get("selectlib", {})
 
 
-def duration(costs: list[tuple[Cost, bool]], cores: int) -> float:
+def duration(times: list[tuple[float, bool]], cores: int) -> float:
     """Seconds on `cores` cores: notebooks that measure time run alone, the others side by side, the longest first."""
-    alone = sum(cost.seconds or 0 for cost, exclusive in costs if exclusive)
+    alone = sum(seconds for seconds, exclusive in times if exclusive)
     free = [0.0] * max(1, cores)
-    for seconds in sorted((cost.seconds or 0 for cost, exclusive in costs if not exclusive), reverse=True):
+    for seconds in sorted((seconds for seconds, exclusive in times if not exclusive), reverse=True):
         free[free.index(min(free))] += seconds
     return alone + max(free)
 
@@ -152,7 +154,9 @@ def report(
         f"{sum(scale == s for _, s, _ in jobs)} at {scale}" for scale in dict.fromkeys(s for _, s, _ in jobs)
     )
     need, disk = memory(plain, min(cores, len(jobs))), (SITE_MB if site else 0) + RUN_MB * len(jobs)
-    time = f"about {span(duration(costs, cores))} on {cores} core{'s' if cores > 1 else ''}"
+    slow = span(duration([(known.seconds or 0, exclusive) for known, exclusive in costs], cores))
+    fast = span(duration([(known.fastest or known.seconds or 0, exclusive) for known, exclusive in costs], cores))
+    time = f"{f'about {slow}' if fast == slow else f'{fast} to {slow}'} on {cores} core{'s' if cores > 1 else ''}"
     if all(known.seconds is None for known in plain):
         time = "a time that is not known"
     lines = [f"Notebooks to run: {scales}. They take {time}, {size(need)} of memory, {size(max(1, disk))} of disk."]
