@@ -17,6 +17,7 @@ NEEDED = (
     "selectlib/py.typed",
     "selectlib/figures.mplstyle",
     "selectlib/kernels/_lion_cpu.cpp",
+    "selectlib/support/_class_lloyd_cpu.cpp",
     "selectlib/attention/tiny_pair/draft/config.json",
     "selectlib/attention/tiny_pair/draft/model.safetensors",
     "selectlib/attention/tiny_pair/draft_text/config.json",

@@ -122,7 +122,7 @@ def lion_step_(
             from selectlib.kernels import _lion_triton
 
             _lion_triton.lion_step(batch, rule_there)
-        elif path == "compiled" and (function := _lion_cpu.compiled()):
+        elif path == "compiled" and (function := _lion_cpu.compiled_step()):
             _lion_cpu.lion_step(function, batch, rule_there)
         else:
             for p, g, m, position in zip(*batch, strict=True):

@@ -1,38 +1,25 @@
 """One step of Lion on the CPU, compiled when it is first asked for."""
 
 import ctypes
-import functools
-import os
-import subprocess
-import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from selectlib._compiled import compiled
 from selectlib.kernels._lion_reference import Batch, Rule
 
 DTYPES = torch.float32, torch.bfloat16
-_SOURCE = Path(__file__).with_name("_lion_cpu.cpp")
-# Products and sums are rounded one by one, as in the reference.
-_FLAGS = "-O3", "-march=native", "-ffp-contract=off", "-fopenmp", "-std=c++17", "-fPIC", "-shared"
 
 
-@functools.cache
-def compiled() -> Callable | None:
-    """The function of the C++ source, compiled once a process (2 s); None, with a warning, where that fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder, "lion.so")
-        command = [os.environ.get("CXX", "c++"), *_FLAGS, str(_SOURCE), "-o", str(library)]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-            function = ctypes.CDLL(str(library)).lion_step
-        except (OSError, subprocess.CalledProcessError) as error:
-            reason = getattr(error, "stderr", None) or error
-            warnings.warn(f"no compiled step of Lion, plain torch is used instead: {reason}", stacklevel=2)
-            return None
+def compiled_step() -> Callable | None:
+    """The function of the C++ source; None, with a warning, where it cannot be compiled."""
+    # Products and sums are rounded one by one, as in the reference.
+    library = compiled(Path(__file__).with_name("_lion_cpu.cpp"), "step of Lion", "-ffp-contract=off")
+    if library is None:
+        return None
+    function = library.lion_step
     function.argtypes = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_void_p
     function.restype = None
     return function

@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _NUMBERS = {"cpu": 2**19, "cuda": 2**28}  # of a block: what stays in the cache, or what fills a GPU
-_TINY = 2.0**-100  # more than what underflows
 _PADDING = 1.25  # the largest class of a block over the smallest, at most
 
 
@@ -25,10 +24,7 @@ class ClassBlock:
     where: Int[Tensor, "c n"]  # the row of Z in each place
     valid: Bool[Tensor, "c n"]  # False for padding
     rows: Float[Tensor, "c n d"]
-    light: Float[Tensor, "c n d"]  # the same for products
     squares: Float[Tensor, "c n"]  # squared norms of the rows
-    slack: Float[Tensor, "c n"]  # without rounding, a score above this plus `more` times the least is not the least
-    more: float
     means: Float[Tensor, "c d"]  # in the scaled unit
     clusters: Int[Tensor, "c"]  # clusters to make, fewer than members
     pinned: Int[Tensor, "c"]  # how many of them are pinned
@@ -53,8 +49,6 @@ def class_blocks(
     `order` holds the rows of Z class by class; `columns` numbers are made for each row beside its coordinates.
     """
     dtype = torch.promote_types(Z.dtype, torch.float32)
-    products = torch.float32 if torch.get_float32_matmul_precision() == "highest" else torch.float64
-    error = (Z.shape[1] + 16) * torch.finfo(products).eps  # of a score, relative to |x|² + |centre|²
     starts, device = sizes.cumsum(0) - sizes, Z.device
     by_size = sizes.sort(stable=True).indices
     open_ = by_size[(sizes > clusters)[by_size]]
@@ -77,11 +71,7 @@ def class_blocks(
         means = ((valid / size).to(dtype).unsqueeze(1) @ rows).mul_(scale)
         torch.add(-means, rows, alpha=scale, out=rows)
         squares = torch.linalg.vector_norm(rows, dim=2).square_()
-        light = rows.to(products)
-        # Of the nearest centre and of the one that seems to be, |centre|² is at most 4 |x|² + 2 score.
-        slack = (10 * error * squares + _TINY).to(products)
-        means, more = means.squeeze(1), 1 + 4 * error
-        yield ClassBlock(of, where, valid, rows, light, squares, slack, more, means, clusters[of], pinned[of], held)
+        yield ClassBlock(of, where, valid, rows, squares, means.squeeze(1), clusters[of], pinned[of], held)
 
 
 def _cuts(sizes: list[int], width: int, numbers: int) -> Iterator[slice]:

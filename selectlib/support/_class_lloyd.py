@@ -10,10 +10,23 @@ from torch import Tensor
 from selectlib.support._class_blocks import ClassBlock
 
 _NUMBERS = 2**20  # made together while rows are looked at one by one
+_TINY = 2.0**-100  # more than what underflows
 _EQUAL = 1e-9  # of restarts whose inertias differ relatively by less, the first is kept, however they are rounded
 
 
-class ClassLloyd:
+def class_lloyd(
+    blocks: list[ClassBlock], starts: list[Int[Tensor, "_ r k"]], max_iter: int, tol: float
+) -> Iterator[tuple[Float[Tensor, "c k d"], Int[Tensor, "c n"], Float[Tensor, "c"]]]:
+    """The best restart of each class, block by block: centres, NaN where there are no rows, labels, and inertia.
+
+    A restart steps until no label changes or its centres hardly move, and at most `max_iter` times.
+    """
+    lloyd = _Lloyd(blocks, starts)
+    lloyd.run(max_iter, tol)
+    yield from lloyd.best()
+
+
+class _Lloyd:
     """k-means of every class of some blocks from every start.
 
     A pair is one class from one start, and a column one cluster of a pair; they are numbered block by block. A step
@@ -50,7 +63,14 @@ class ClassLloyd:
         first = torch.cat([start.flatten(0, 1) for start in starts]) + (self._last_row - self._size).unsqueeze(1)
         self.centers = rows.index_select(0, first.flatten())
         self._norms = torch.linalg.vector_norm(self.centers, dim=1).square_().masked_fill_(~there, torch.inf)
-        self._scores = [block.light.new_empty(len(block.classes), r * k, block.rows.shape[1]) for block in blocks]
+        products = torch.float32 if torch.get_float32_matmul_precision() == "highest" else torch.float64
+        error = (rows.shape[1] + 16) * torch.finfo(products).eps  # of a score, relative to |x|² + |centre|²
+        self._light = [block.rows.to(products) for block in blocks]
+        # Of the nearest centre and of the one that seems to be, |centre|² is at most 4 |x|² + 2 score. So without
+        # rounding, a score above the slack plus `more` times the least is not the least.
+        self._slack = [(10 * error * block.squares + _TINY).to(products) for block in blocks]
+        self._more = 1 + 4 * error
+        self._scores = [x.new_empty(len(x), r * k, x.shape[1]) for x in self._light]
         # A row near centre j alone has the code k + j; two near centres together have a larger one.
         most = k * (2 * k - 1)
         dtype = torch.uint8 if most < 2**8 else torch.int16 if most < 2**15 else torch.int32
@@ -83,7 +103,7 @@ class ClassLloyd:
             touched = self._move_rows(*changed)
 
     def best(self) -> Iterator[tuple[Float[Tensor, "c k d"], Int[Tensor, "c n"], Float[Tensor, "c"]]]:
-        """The best restart of each class, block by block: centres, NaN where there are no rows, labels, and inertia."""
+        """What the best restart of each class found."""
         half = torch.addcmul(self._sums, self.centers.double(), self.counts.unsqueeze(1), value=-0.5)
         cross = torch.linalg.vecdot(half, self.centers.double()).masked_fill_(~self._there, 0.0)
         spread = torch.cat([block.spread() for block in self._blocks])
@@ -147,7 +167,7 @@ class ClassLloyd:
 
     def _score(self, b: int, columns: Int[Tensor, "c w"]) -> None:
         """Score all rows of a block for some columns of each class; for all columns if they are most."""
-        (c, w), r_k, light = columns.shape, self._r * self._k, self._blocks[b].light
+        (c, w), r_k, light = columns.shape, self._r * self._k, self._light[b]
         own = slice(self._first_class[b] * r_k, self._first_class[b + 1] * r_k)
         centers, norms, scores = self.centers[own], self._norms[own], self._scores[b]
         if 5 * w > 4 * r_k:
@@ -161,13 +181,13 @@ class ClassLloyd:
 
     def _code(self, b: int, pairs: Int[Tensor, "q"] | None) -> Integer[Tensor, "q n"]:
         """Codes of the centres that are nearest to the rows of a block, or may be, in some pairs or all."""
-        block, r, k = self._blocks[b], self._r, self._k
-        n, slack = block.rows.shape[1], block.slack.unsqueeze(1)
+        r, k, slack = self._r, self._k, self._slack[b].unsqueeze(1)
+        n = slack.shape[2]
         scores = self._scores[b].view(-1, k, n)
         if pairs is not None:
             scores, slack = scores.index_select(0, pairs), slack.index_select(0, pairs // r)
         least = scores.amin(1)
-        limit = torch.add(slack, least.view(len(slack), -1, n), alpha=block.more)
+        limit = torch.add(slack, least.view(len(slack), -1, n), alpha=self._more)
         near = (scores <= limit.view(-1, 1, n)).view(torch.uint8)
         near = near.mul_(self._weight) if self._weight.dtype == torch.uint8 else near * self._weight
         return near.sum(1, dtype=near.dtype)

@@ -9,7 +9,8 @@ import torch
 from lion_tensors import lists
 from own_process import run
 
-from selectlib.kernels import _lion_cpu, lion_step_
+from selectlib import _compiled
+from selectlib.kernels import lion_step_
 
 SETTINGS = dict(lr=0.03125, beta1=0.9, beta2=0.99, weight_decay=0.1)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
@@ -183,7 +184,7 @@ def test_without_a_compiler_plain_torch_does_the_same(monkeypatch):
     expected, found = (lists([torch.float32] * 3, (1000, 3)) for _ in range(2))
     lion_step_(*expected, **SETTINGS)
     monkeypatch.setenv("CXX", "no-such-compiler")
-    _lion_cpu.compiled.cache_clear()
+    _compiled.compiled.cache_clear()
     try:
         with pytest.warns(UserWarning, match="no compiled step of Lion.*no-such-compiler"):
             lion_step_(*found, **SETTINGS)
@@ -191,7 +192,7 @@ def test_without_a_compiler_plain_torch_does_the_same(monkeypatch):
             warnings.simplefilter("error")
             lion_step_(*found, **SETTINGS | dict(lr=0.0, beta2=0.5))
     finally:
-        _lion_cpu.compiled.cache_clear()
+        _compiled.compiled.cache_clear()
     lion_step_(*expected, **SETTINGS | dict(lr=0.0, beta2=0.5))
     assert same([*expected[0], *expected[2]], [*found[0], *found[2]])
 

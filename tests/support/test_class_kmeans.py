@@ -1,5 +1,7 @@
 """k-means within classes, against scikit-learn class by class, and against every bipartition."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,15 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
+from selectlib import _compiled
 from selectlib.seeding import generator
-from selectlib.support import _class_blocks, class_kmeans
+from selectlib.support import _class_blocks, _class_lloyd_cpu, class_kmeans
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
+@pytest.fixture(autouse=True, params=["torch", "compiled"])
+def path(request, monkeypatch):
+    """Everything holds for both; on CUDA they are the same."""
     monkeypatch.setattr(_class_blocks, "_NUMBERS", dict.fromkeys(("cpu", "cuda"), 20_000))
+    monkeypatch.setattr(_class_lloyd_cpu, "_WORTH", 0 if request.param == "compiled" else math.inf)
+    return request.param
 
 
 def rows(seed=100, n=400, d=6, n_classes=5):
@@ -221,6 +227,69 @@ def test_what_is_held_does_not_grow_with_the_largest_class(monkeypatch):
     assert len(held) > 3
     assert all(places <= 1.25 * members for members, places, _ in held)  # padding
     assert sorted(numbers for *_, numbers in held)[-2] <= 20_000  # the largest class needs what it needs
+
+
+@pytest.fixture
+def fresh_compiler():
+    _compiled.compiled.cache_clear()
+    yield
+    _compiled.compiled.cache_clear()
+
+
+def by_torch(monkeypatch, *args, **options):
+    with monkeypatch.context() as patch:
+        patch.setattr(_class_lloyd_cpu, "_WORTH", math.inf)
+        return class_kmeans(*args, **options)
+
+
+def many_shapes():
+    """Widths, clusters and restarts around those that the compiled loops take at once."""
+    shapes = [(1, 3, 1), (17, 2, 3), (33, 13, 2), (256, 5, 10), (40, 1, 25), (8, 40, 3)]
+    for seed, (d, k, restarts) in enumerate(shapes):
+        Z, labels = rows(seed, n=1500, d=d)
+        yield Z - 56, labels, k, starts(labels, k, restarts, seed)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("path", ["compiled"], indirect=True)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("capability", ["DEFAULT", "AVX2", "AVX512"])
+def test_the_compiled_loops_find_what_torch_finds(capability, dtype, monkeypatch, fresh_compiler):
+    """Vectors of each width that the processor has."""
+    widths = {"DEFAULT": ["DEFAULT"], "AVX2": ["DEFAULT", "AVX2"]}
+    if capability not in widths.get(torch.backends.cpu.get_cpu_capability(), [capability]):
+        pytest.skip(f"this processor has no {capability}")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    for Z, labels, k, init in many_shapes():
+        Z = Z.to(dtype)
+        found, expected = class_kmeans(Z, labels, k, init=init), by_torch(monkeypatch, Z, labels, k, init=init)
+        assert torch.equal(found.labels, expected.labels)
+        torch.testing.assert_close(found.centers, expected.centers, equal_nan=True)
+        torch.testing.assert_close(found.inertia, expected.inertia)
+
+
+def test_threads_and_calls_change_nothing(path, monkeypatch):
+    Z, labels, k, init = list(many_shapes())[3]
+    expected, threads = class_kmeans(Z, labels, k, init=init), torch.get_num_threads()
+    monkeypatch.setattr(_class_lloyd_cpu, "_CALL", 1)
+    try:
+        torch.set_num_threads(3)
+        found = class_kmeans(Z, labels, k, init=init)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found.labels, expected.labels)
+    assert path == "torch" or torch.equal(found.centers, expected.centers)
+
+
+@pytest.mark.parametrize("path", ["compiled"], indirect=True)
+def test_without_a_compiler_torch_does_it(monkeypatch, fresh_compiler):
+    Z, labels = rows()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.warns(UserWarning, match="no compiled k-means within classes.*no-such-compiler") as told:
+        found = [class_kmeans(Z, labels, 4, init=starts(labels, 4)) for _ in range(2)]
+    assert len(told) == 1  # once a process
+    expected = by_torch(monkeypatch, Z, labels, 4, init=starts(labels, 4))
+    assert all(torch.equal(x.centers, expected.centers) for x in found)
 
 
 ARGUMENTS = {
