@@ -29,7 +29,7 @@ book: $(READY) ## run the notebooks at SCALE and build the site; only what chang
 	  $(BIN)/snakemake book --quiet host rules --cores $(CORES) --config scale=$(SCALE)
 	@echo "The site is at $(CURDIR)/_build/html/index.html"
 
-test: $(READY) browser ## lint, types, tests, doctests, notebooks against their stored outputs, site in a real browser
+test: $(READY) tools ## lint, types, tests, doctests, notebooks against their stored outputs, site in a real browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(call took,lint and types)
 	@$(PYTEST) -m oracle --jaxtyping-packages=selectlib,sparing.checker tests && \
 	  $(call took,oracles with shapes and types checked at run time)
@@ -75,13 +75,17 @@ $(READY): pyproject.toml constraints.txt
 	@$(call install,.venv,book$(comma)test$(comma)hf$(comma)minilm$(comma)triton$(comma)slurm); touch $@; $(call took,set-up of .venv)
 comma := ,
 
-# The site's tests need a Chromium. It is installed where that is allowed, and named where it is not.
-.PHONY: browser
-browser:
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+# The tests need a Chromium for the site and a C++ compiler for what is compiled on the CPU. They are installed where that
+# is allowed, and named where it is not.
+.PHONY: tools
+tools:
+	@missing=; \
+	{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || missing=chromium; \
+	command -v "$${CXX:-c++}" >/dev/null || missing="$$missing g++"; \
+	missing=$$(echo $$missing); test -z "$$missing" || { \
 	  if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then \
-	    echo "Installing Chromium for the tests of the site ..."; \
+	    echo "Installing for the tests: $$missing ..."; \
 	    as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-	    { $$as_root apt-get update -qq && $$as_root apt-get install -y -qq chromium >/dev/null; } || { \
-	      echo "make test: Chromium could not be installed; apt's reason stands above. Install the package 'chromium' (or Google Chrome) and try again." >&2; exit 1; }; \
-	  else echo "make test: the tests of the site need Chromium: install the package 'chromium' (or Google Chrome) and try again." >&2; exit 1; fi; }
+	    { $$as_root apt-get update -qq && $$as_root apt-get install -y -qq $$missing >/dev/null; } || { \
+	      echo "make test: $$missing could not be installed; apt's reason stands above. Install it (Google Chrome serves as well as chromium) and try again." >&2; exit 1; }; \
+	  else echo "make test: the tests need $$missing: install it (Google Chrome serves as well as chromium) and try again." >&2; exit 1; fi; }

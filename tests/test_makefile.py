@@ -111,18 +111,23 @@ def test_without_a_network_pips_reason_is_followed_by_what_to_do(folder, torch):
     assert not (folder / ".venv/.ready").exists()  # the next call tries again
 
 
-def test_a_machine_without_chromium_and_apt_is_told_the_package(folder):
-    result = make(folder, "browser")
-    assert result.returncode and "install the package 'chromium'" in result.stderr
+def test_a_machine_without_chromium_compiler_and_apt_is_told_the_packages(folder):
+    result = make(folder, "tools")
+    assert result.returncode and "the tests need chromium g++: install it" in result.stderr
+    script(folder / "bin/google-chrome", "")
+    result = make(folder, "tools")
+    assert result.returncode and "the tests need g++: install it" in result.stderr
+    script(folder / "bin/c++", "")
+    assert make(folder, "tools").returncode == 0
 
 
 def test_an_apt_without_a_network_is_followed_by_what_to_do(folder):
     script(folder / "bin/apt-get", "echo 'E: could not resolve' >&2; exit 100")
     script(folder / "bin/sudo", '[ "$1" = -n ] && shift; "$@"')
     script(folder / "bin/true", "exit 0")
-    result = make(folder, "browser")
+    result = make(folder, "tools")
     assert result.returncode and "could not resolve" in result.stderr
-    assert "Chromium could not be installed" in result.stderr
+    assert "chromium g++ could not be installed" in result.stderr
 
 
 def test_oracles_and_all_other_tests_are_both_run(folder):
@@ -135,7 +140,8 @@ def test_oracles_and_all_other_tests_are_both_run(folder):
 def test_each_step_of_the_tests_says_its_time(folder):
     (folder / ".venv").mkdir()
     (folder / ".venv/.ready").touch()
-    script(folder / "bin/chromium", "")
+    for tool in ("chromium", "c++"):
+        script(folder / "bin" / tool, "")
     for tool in ("ruff", "mypy", "pytest", "python"):
         script(folder / ".venv/bin" / tool, "")
     result = make(folder, "test")

@@ -322,7 +322,17 @@ def test_chapter_table_is_folded_by_notebook(site):
 
 
 def test_chapters_come_in_the_order_of_the_book(card):
-    assert re.findall(r'<tbody [^>]*data-chapter="(\w+)"', card) == ["kdpp", "dsdm", "lion"]
+    assert re.findall(r'<section [^>]*data-chapter="(\w+)"', card) == ["kdpp", "dsdm", "lion"]
+
+
+def test_all_claims_are_folded_by_chapter_and_notebook(card):
+    folds = re.findall(r'<details class="scorecard-group"><summary>(.*?)</summary>(.*?)</table></details>', card, re.S)
+    assert [text_of(summary).split(" ✓")[0].split(" ○")[0] for summary, _ in folds] == [
+        "exactness: 4 claims",
+        "predict: 3 claims",
+        "update: 1 claim",
+    ]
+    assert [len(re.findall("<tr id=", rows)) for _, rows in folds] == [4, 3, 1]
 
 
 def test_full_table_links_the_chapters_it_has(card):
@@ -400,18 +410,21 @@ def test_filter_by_keyboard_and_the_table_without_scripts(site):
         page = browser.new_page()
         page.goto(f"file://{site}/scorecard.html")
         shown = page.locator("tr[data-mechanism]:visible")
-        assert shown.count() == 8
+        assert shown.count() == 0 and page.locator("summary:visible").count() == 3  # all is folded
+        assert page.get_by_role("status").inner_text() == "8 of 8 claims"
         page.get_by_label("Paper").focus()
         page.keyboard.press("ArrowDown")
         assert page.get_by_label("Paper").input_value() == "kdpp" and shown.count() == 4
-        assert page.locator("tbody:visible").count() == 1
+        assert page.locator("tbody:visible").count() == 1 and page.locator(".scorecard-chapter:visible").count() == 1
         page.keyboard.press("Tab")
         page.keyboard.press("ArrowDown")
         assert page.get_by_label("Mechanism verdict").input_value() == "supported" and shown.count() == 2
         assert page.get_by_role("status").inner_text() == "2 of 8 claims"
         page.get_by_role("button", name="Show all").click()
         page.wait_for_function("document.querySelector('output').textContent === '8 of 8 claims'")
-        assert shown.count() == 8
+        assert shown.count() == 0 and page.locator("summary:visible").count() == 3
+        page.get_by_text("predict: 3 claims").click()
+        assert shown.count() == 3
         seeds = page.get_by_label("Seeds")
         assert seeds.locator("option").all_inner_texts() == [
             "all",
@@ -432,6 +445,7 @@ def test_filter_by_keyboard_and_the_table_without_scripts(site):
         plain = browser.new_context(java_script_enabled=False).new_page()
         plain.goto(f"file://{site}/scorecard.html")
         assert plain.locator("tr[data-mechanism]").count() == 8 and plain.locator("select").count() == 0
+        assert plain.locator("summary:visible").count() == 3
         plain.goto(f"file://{site}/kdpp/index.html")
         assert plain.locator("tr[data-mechanism]:visible").count() == 0
         plain.goto(f"file://{site}/kdpp/index.html#claim-kdpp-exactness-tv")

@@ -1,6 +1,6 @@
 """Sphinx extension: tables of claims with their verdicts, and roles that quote them in prose.
 
-```{scorecard}            all claims, with a filter; `:chapter: kdpp` gives one chapter's, folded by notebook
+```{scorecard}            all claims, folded by notebook, with a filter; `:chapter: kdpp` gives one chapter's
 {claim}`kdpp/exactness/tv`            the measured value with its interval, linked to the notebook
 {claim}`kdpp/exactness/tv@gpu:value`  at a named scale; parts: value, interval, n, verdict, figure (the paper's)
 {claim}`kdpp/exactness/tv:seeds`      the verdict of each seed, in words
@@ -30,7 +30,7 @@ RECIPE = ("contributing", "filling-in-a-papers-figure")  # how to supply a figur
 
 
 class Scorecard(SphinxDirective):
-    """A chapter's claims, folded by notebook, or the table of all claims."""
+    """Claims folded by notebook: a chapter's, or those of all chapters."""
 
     option_spec: ClassVar = {"chapter": lambda name: directives.choice(name, tuple(CHAPTERS))}
 
@@ -54,39 +54,31 @@ class Scorecard(SphinxDirective):
             '<p class="scorecard-small">Measured: value [95 % interval], n samples.'
             f' All claims of the book <a href="{data}">as data</a> (JSON).</p>'
         )
-        if chapter:
-            for notebook, group in _by_notebook(entries).items():
-                self._html(
-                    f'<details class="scorecard-group"><summary>{notebook.replace("_", " ")}: {len(group)} claims'
-                    f' <span class="scorecard-counts">{markup.mechanism_counts(group)}</span></summary>'
-                )
-                self._table({chapter: group}, titled=False)
-                self._html("</details>")
-        else:
-            of_chapter = {name: [e for e in entries if e.claim.chapter == name] for name in CHAPTERS}
-            self._table({name: group for name, group in of_chapter.items() if group}, titled=True)
+        for name in [chapter] if chapter else CHAPTERS:
+            if own := [e for e in entries if e.claim.chapter == name]:
+                self._html(f'<section class="scorecard-part" data-chapter="{name}">')
+                if not chapter:
+                    self._html('<p class="scorecard-chapter">')
+                    self._nodes.append(page_link(self.env, f"{name}/index", CHAPTERS[name]))
+                    self._html("</p>")
+                for notebook, group in _by_notebook(own).items():
+                    self._fold(notebook.replace("_", " "), group)
+                self._html("</section>")
         self._html("</div>")
         return self._nodes
 
-    def _table(self, chapters: dict[str, list[Entry]], titled: bool) -> None:
-        """Rows by chapter; `titled` puts the chapter's name above its rows."""
+    def _fold(self, title: str, entries: list[Entry]) -> None:
+        claims = "1 claim" if len(entries) == 1 else f"{len(entries)} claims"
         headings = "".join(f'<th role="columnheader" scope="col">{label}</th>' for label in markup.LABELS)
         self._html(
-            '<table class="scorecard-table" role="table" aria-label="Claims">'
-            f'<thead role="rowgroup"><tr role="row">{headings}</tr></thead>'
+            f'<details class="scorecard-group"><summary>{title}: {claims}'
+            f' <span class="scorecard-counts">{markup.mechanism_counts(entries)}</span></summary>'
+            f'<table class="scorecard-table" role="table" aria-label="Claims of {title}">'
+            f'<thead role="rowgroup"><tr role="row">{headings}</tr></thead><tbody role="rowgroup">'
         )
-        for name, entries in chapters.items():
-            self._html(f'<tbody role="rowgroup" data-chapter="{name}">')
-            if titled:
-                self._html(
-                    '<tr role="row" class="scorecard-chapter"><th role="rowheader" scope="rowgroup" colspan="4">'
-                )
-                self._nodes.append(page_link(self.env, f"{name}/index", CHAPTERS[name]))
-                self._html("</th></tr>")
-            for entry in entries:
-                self._row(entry)
-            self._html("</tbody>")
-        self._html("</table>")
+        for entry in entries:
+            self._row(entry)
+        self._html("</tbody></table></details>")
 
     def _row(self, entry: Entry) -> None:
         for kind, text in markup.row(entry):

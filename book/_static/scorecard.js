@@ -1,4 +1,4 @@
-// The filter of the full scorecard. Without this script the page is the plain table of all claims.
+// The filter of the full scorecard. Without this script the page is the list of all claims, folded by notebook.
 
 const QUESTIONS = [
   ["chapter", "Paper"],
@@ -12,13 +12,14 @@ const answers = (row, key) => row.dataset[key].split(";");
 
 function addFilter(scorecard) {
   const rows = [...scorecard.querySelectorAll("tbody tr[data-mechanism]")];
-  const groups = [...scorecard.querySelectorAll("tbody")];
+  const folds = [...scorecard.querySelectorAll(".scorecard-group")];
+  const chapters = [...scorecard.querySelectorAll(".scorecard-part")];
   const form = document.createElement("form");
   form.className = "scorecard-filter";
   form.setAttribute("aria-label", "Choose which claims are shown");
 
   const chapterName = (value) =>
-    scorecard.querySelector(`tbody[data-chapter="${value}"] .scorecard-chapter`).textContent.trim();
+    scorecard.querySelector(`.scorecard-part[data-chapter="${value}"] .scorecard-chapter`).textContent.trim();
   const selects = QUESTIONS.map(([key, title]) => {
     const label = document.createElement("label");
     const select = document.createElement("select");
@@ -38,22 +39,28 @@ function addFilter(scorecard) {
   const status = document.createElement("output");
   form.append(reset, status);
 
+  // What is asked for is unfolded.
   const apply = () => {
+    const asked = selects.some((select) => select.value);
     let shown = 0;
     for (const row of rows) {
       row.hidden = selects.some((select) => select.value && !answers(row, select.name).includes(select.value));
       shown += !row.hidden;
     }
-    for (const group of groups) {
-      group.hidden = !group.querySelector("tr[data-mechanism]:not([hidden])");
+    for (const fold of folds) {
+      fold.hidden = !fold.querySelector("tr[data-mechanism]:not([hidden])");
+      fold.open = asked && !fold.hidden;
+    }
+    for (const chapter of chapters) {
+      chapter.hidden = !chapter.querySelector(".scorecard-group:not([hidden])");
     }
     status.textContent = `${shown} of ${rows.length} claims`;
   };
   form.addEventListener("change", apply);
   form.addEventListener("reset", () => setTimeout(apply)); // the selects change after the event
   form.addEventListener("submit", (event) => event.preventDefault());
-  scorecard.querySelector("table").before(form);
-  apply();
+  chapters[0].before(form);
+  status.textContent = `${rows.length} of ${rows.length} claims`;
 }
 
 document.addEventListener("DOMContentLoaded", () => {

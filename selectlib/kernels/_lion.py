@@ -82,9 +82,10 @@ def lion_step_(
 
     O(n) time. float32 weights, gradients and momenta move 20 bytes each, bfloat16 ones 10. On CUDA one Triton kernel
     serves all tensors of the same dtypes, in one launch, or in one launch each where a graph is being captured. On the
-    CPU float32 and bfloat16 are served by a C++ function, compiled at the first call (2 s; it needs a compiler with
-    OpenMP, ``c++`` or what the environment's ``CXX`` names), on as many threads as torch has. Other dtypes, tensors of
-    a list that do not lie alike in memory, and, on the CPU, rounding at random take plain torch.
+    CPU float32 and bfloat16 are served by a C++ function on as many threads as torch has. It is compiled at the first
+    call, in a second or two, and kept in the user's cache folder; that needs a compiler with OpenMP, ``c++`` or what
+    the environment's ``CXX`` names. Other dtypes, tensors of a list that do not lie alike in memory, and, on the CPU,
+    rounding at random take plain torch.
 
     Source: X. Chen et al., "Symbolic discovery of optimization algorithms", NeurIPS 2023, through its authors' code:
     the paper itself was not read. Rounding at random is ours.
