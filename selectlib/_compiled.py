@@ -44,7 +44,7 @@ def compiled(source: Path, what: str, *flags: str) -> ctypes.CDLL | None:
     ]
     told = repr([command, platform.machine(), platform.libc_ver()]).encode() + source.read_bytes()
     kept = user_cache_path("selectlib") / "compiled" / f"{source.stem}-{hashlib.sha256(told).hexdigest()[:16]}.so"
-    if kept.exists():
+    with suppress(OSError):  # it is not there, or of no use here
         return ctypes.CDLL(str(kept))
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, kept.name)

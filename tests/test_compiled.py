@@ -37,6 +37,16 @@ def test_what_was_compiled_is_kept(compiled, runs, tmp_path):
     assert [path.suffix for path in (tmp_path / "selectlib" / "compiled").iterdir()] == [".so"]
 
 
+def test_what_cannot_be_loaded_is_compiled_again(compiled, runs, tmp_path):
+    (tmp_path / "selectlib" / "compiled").mkdir(parents=True)
+    assert compiled("-DANSWER=42").answer() == 42
+    (kept,) = (tmp_path / "selectlib" / "compiled").iterdir()
+    kept.unlink()  # not overwritten: this process still runs from it
+    kept.write_bytes(b"half of it")
+    assert compiled("-DANSWER=42").answer() == 42
+    assert len(runs) == 2 and kept.stat().st_size > 1000
+
+
 def test_other_flags_sources_and_machines_are_compiled_anew(compiled, runs, tmp_path, monkeypatch):
     assert [compiled(f"-DANSWER={i}").answer() for i in (1, 2)] == [1, 2]
     (tmp_path / "answer.cpp").write_text(SOURCE.replace("ANSWER", "ANSWER + 1"))

@@ -16,8 +16,8 @@ constexpr int LANES = 16, WIDTH = 12;  // columns at once: two vectors of sums f
 #else
 constexpr int LANES = 8, WIDTH = 6;
 #endif
-constexpr int64_t TILE = 32;     // rows that lie side by side, coordinate by coordinate
-constexpr double EQUAL = 1e-9;   // of restarts whose inertias differ relatively by less, the first is kept
+constexpr int64_t TILE = 32;       // rows that lie side by side, coordinate by coordinate
+constexpr double EQUAL = 1e-9;     // of restarts whose inertias differ relatively by less, the first is kept
 constexpr float TINY = 0x1p-100f;  // more than what underflows
 
 typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -61,7 +61,8 @@ void score(const float* tile, const float* points, const float* norms, int64_t d
 
 // The same for as many centres as there are, at most W.
 template <int W>
-void score_up_to(int64_t count, const float* tile, const float* points, const float* norms, int64_t d, float* const* out) {
+void score_up_to(int64_t count, const float* tile, const float* points, const float* norms, int64_t d,
+                 float* const* out) {
     if (count >= W)
         score<W>(tile, points, norms, d, out);
     else if constexpr (W > 1)
@@ -317,7 +318,8 @@ class Lloyd {
             inertias.push_back(spread - 2 * cross);
         }
         const double least = *std::min_element(inertias.begin(), inertias.end());
-        const auto first = std::find_if(inertias.begin(), inertias.end(), [&](double x) { return x <= least * (1 + EQUAL); });
+        const auto near = [&](double inertia) { return inertia <= least * (1 + EQUAL); };
+        const auto first = std::find_if(inertias.begin(), inertias.end(), near);
         return first == inertias.end() ? 0 : first - inertias.begin();
     }
 
