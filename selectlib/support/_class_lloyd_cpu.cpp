@@ -20,7 +20,7 @@ constexpr int64_t TILE = 32;       // rows that lie side by side, coordinate by 
 constexpr double EQUAL = 1e-9;     // of restarts whose inertias differ relatively by less, the first is kept
 constexpr float TINY = 0x1p-100f;  // more than what underflows
 
-typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 inline Lanes* lanes(float* at) { return reinterpret_cast<Lanes*>(at); }
 inline const Lanes* lanes(const float* at) { return reinterpret_cast<const Lanes*>(at); }
