@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from selectlib.device import processor_name
+
 
 def machine(device: torch.device, threads: int) -> dict[str, object]:
     """What the benchmark runs on, and how busy it was at the start."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "threads": threads,
         "memory_gb": round(memory / 1e9),
@@ -26,14 +28,6 @@ def machine(device: torch.device, threads: int) -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def versions(*packages: str) -> dict[str, str]:

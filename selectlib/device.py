@@ -1,5 +1,8 @@
 """Which device the work runs on."""
 
+import platform
+from pathlib import Path
+
 import torch
 
 
@@ -42,6 +45,21 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {str(device)!r} is not available here, where CUDA counts {torch.cuda.device_count()}")
     return picked
+
+
+def processor_name() -> str:
+    """The processor of this machine as it calls itself, or its architecture where it does not say.
+
+    Examples
+    --------
+    >>> processor_name() != ""
+    True
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _available() -> list[str]:

@@ -1,7 +1,10 @@
+import platform
+from pathlib import Path
+
 import pytest
 import torch
 
-from selectlib.device import pick_device
+from selectlib.device import pick_device, processor_name
 
 
 def claim(monkeypatch, *, cuda: int, mps: bool) -> None:
@@ -48,3 +51,23 @@ def test_nonsense_is_refused(nonsense):
 def test_wrong_types_are_refused(wrong):
     with pytest.raises(TypeError, match=r"device must be a string or a torch\.device"):
         pick_device(wrong)
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("processor\t: 0\nmodel name\t: A Processor 7\nprocessor\t: 1\nmodel name\t: Another\n", "A Processor 7"),
+        ("processor\t: 0\n", platform.machine()),  # as on ARM
+    ],
+)
+def test_a_processor_is_called_what_it_calls_itself(monkeypatch, said, name):
+    monkeypatch.setattr(Path, "read_text", lambda path: said)
+    assert processor_name() == name
+
+
+def test_without_linux_the_platform_is_asked(monkeypatch):
+    def missing(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert processor_name() == (platform.processor() or platform.machine())

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from selectlib.device import processor_name
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "book" / "scale_out"
 MEGABYTE = 10**6
@@ -51,7 +53,7 @@ def provenance() -> dict[str, object]:
     """The machine, the versions, the commit and the day; no name and no path of the machine."""
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load_at_end": round(os.getloadavg()[0], 1),
@@ -61,14 +63,6 @@ def provenance() -> dict[str, object]:
         "git": head.stdout.strip() or None,
         "date": datetime.now(UTC).date().isoformat(),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def report(name: str, found: dict[str, object], *, record: bool, page: Path = PAGE) -> None:
