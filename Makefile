@@ -81,7 +81,7 @@ comma := ,
 tools:
 	@missing=; \
 	{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || missing=chromium; \
-	command -v "$${CXX:-c++}" >/dev/null || missing="$$missing g++"; \
+	command -v $${CXX:-c++} >/dev/null || missing="$$missing g++"; \
 	missing=$$(echo $$missing); test -z "$$missing" || { \
 	  if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then \
 	    echo "Installing for the tests: $$missing ..."; \

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import subprocess
 import tempfile
 import warnings
@@ -37,7 +38,7 @@ def compiled(source: Path, what: str, *flags: str) -> ctypes.CDLL | None:
         More flags for the compiler.
     """
     command = [
-        os.environ.get("CXX", "c++"),
+        *shlex.split(os.environ.get("CXX", "c++")),
         *_FLAGS,
         *filter(None, [_MACHINES.get(torch.backends.cpu.get_cpu_capability())]),
         *flags,

@@ -67,6 +67,11 @@ def test_what_the_compiler_says_is_told(compiled):
         assert compiled() is None
 
 
+def test_the_compiler_may_come_with_words(compiled, monkeypatch):
+    monkeypatch.setenv("CXX", "env c++ -DANSWER=7")
+    assert compiled().answer() == 7
+
+
 def test_a_missing_compiler_is_named(compiled, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.warns(UserWarning, match="no compiled answer.*no-such-compiler"):
