@@ -247,8 +247,8 @@ class Lloyd {
     // Move the centres of the clusters of a restart whose rows changed to their means, and say whether to go on.
     bool move_centers(int64_t restart) {
         const int64_t first = restart * k, stop = first + one.clusters;
-        if (std::none_of(&touched[first], &touched[first] + one.clusters, [](char any) { return any; })) return false;
-        const bool lacks = std::count(&counts[first + one.pinned], &counts[first] + one.clusters, 0) > 0;
+        if (std::count(touched.data() + first, touched.data() + stop, true) == 0) return false;
+        const bool lacks = std::count(counts.data() + first + one.pinned, counts.data() + stop, 0) > 0;
         const bool all = lacks || lacked[restart];
         lacked[restart] = lacks;
         std::vector<double> means;
