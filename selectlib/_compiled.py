@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from platformdirs import user_cache_path
 
 from selectlib._atomic import write_atomically
 
@@ -26,7 +25,8 @@ def compiled(source: Path, what: str, *flags: str) -> ctypes.CDLL | None:
     """The library that a C++ source makes; None, with a warning, where there is no compiler that can.
 
     The compiler, ``c++`` or what the environment's ``CXX`` names, is asked once (1 to 2 s): what it makes is kept in
-    the user's cache folder, beside downloaded data, under a name that tells source, flags and machine.
+    ``~/.cache/selectlib/compiled``, or under ``XDG_CACHE_HOME`` where that is set, by a name that tells source, flags
+    and machine.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ def compiled(source: Path, what: str, *flags: str) -> ctypes.CDLL | None:
         *flags,
     ]
     told = repr([command, platform.machine(), platform.libc_ver()]).encode() + source.read_bytes()
-    kept = user_cache_path("selectlib") / "compiled" / f"{source.stem}-{hashlib.sha256(told).hexdigest()[:16]}.so"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "selectlib", "compiled").expanduser()
+    kept = cache / f"{source.stem}-{hashlib.sha256(told).hexdigest()[:16]}.so"
     with suppress(OSError):  # it is not there, or of no use here
         return ctypes.CDLL(str(kept))
     with tempfile.TemporaryDirectory() as folder:
@@ -57,6 +58,6 @@ def compiled(source: Path, what: str, *flags: str) -> ctypes.CDLL | None:
             warnings.warn(f"no compiled {what}, plain torch is used instead: {reason}", stacklevel=3)
             return None
         with suppress(OSError):  # a folder that cannot be written costs the next process the same seconds
-            kept.parent.mkdir(parents=True, exist_ok=True)
+            cache.mkdir(parents=True, exist_ok=True)
             write_atomically(kept, made.read_bytes())
     return library

@@ -50,6 +50,11 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 def processor_name() -> str:
     """The processor of this machine as it calls itself, or its architecture where it does not say.
 
+    Returns
+    -------
+    str
+        Such as ``"AMD EPYC 9654 96-Core Processor"``; on macOS and Windows what `platform.processor` says.
+
     Examples
     --------
     >>> processor_name() != ""

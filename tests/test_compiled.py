@@ -14,7 +14,7 @@ def compiled(tmp_path, monkeypatch):
     """A fresh cache folder and a source; calls look like calls of new processes."""
     source = tmp_path / "answer.cpp"
     source.write_text(SOURCE)
-    monkeypatch.setattr(_compiled, "user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     def call(*flags):
         _compiled.compiled.cache_clear()
