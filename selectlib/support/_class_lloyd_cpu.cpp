@@ -202,9 +202,9 @@ class Lloyd {
                 code += (*lanes(here + j * TILE + part) <= most) & std::int32_t(one.clusters + j);
             for (int i = 0; i < LANES; ++i) codes[part + i] = code[i];
         }
+        const std::int32_t clusters = std::int32_t(one.clusters);
         std::int32_t* own = &labels[restart * one.count + start];
         for (int64_t i = 0; i < std::min(TILE, one.count - start); ++i) {
-            const std::int32_t clusters = std::int32_t(one.clusters);
             const std::int32_t found = codes[i] < 2 * clusters ? codes[i] - clusters : nearest(start + i, restart);
             if (found == own[i]) continue;
             add(start + i, restart * k + found, 1);
